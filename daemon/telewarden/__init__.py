@@ -1,0 +1,1 @@
+"""The daemon that takes in Telegram channel messages and never loses one."""

@@ -1,0 +1,1 @@
+"""The embedded servers and the local Telegram, for the demo, tests and benchmarks."""

@@ -1,0 +1,1 @@
+"""Storage: journal, database, cache and the reader that falls back between them."""

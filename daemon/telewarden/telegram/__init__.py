@@ -1,0 +1,1 @@
+"""Telegram: client factory, session file, history reading, normalising."""

@@ -1,0 +1,1 @@
+"""Workers: one module each, a plain async callable that a supervisor owns."""

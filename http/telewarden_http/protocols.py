@@ -1,0 +1,144 @@
+"""What the API asks of the rest of the system, as protocols and plain values.
+
+The daemon implements them; this package imports nothing of it. Message bodies cross this seam as
+finished wire JSON (bytes), so that an answer is joined and never decoded.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+
+class Source(enum.StrEnum):
+    """Which store answered; sent to consumers in the header `X-Telewarden-Source`."""
+
+    CACHE = "cache"
+    DATABASE = "database"
+    JOURNAL = "journal"
+    """The journal's tail alone: both stores are down, so older messages may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnprocessedQuery:
+    """One poll: which messages of a channel still wait.
+
+    channel: the channel's id as consumers write it, e.g. "-1001649127710".
+    statuses: the statuses to serve, in the order asked for; never empty.
+    exclude_processed_by: leave out what this consumer has processed.
+    limit: at most this many messages, 1 to 10,000, oldest first.
+    """
+
+    channel: str
+    statuses: tuple[str, ...] = ("received",)
+    exclude_processed_by: str | None = None
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The answer to a poll: message bodies in wire JSON, oldest first, and where they came from."""
+
+    bodies: Sequence[bytes]
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class MarkProcessed:
+    """One acknowledgement request.
+
+    message_ids: Telegram message ids, each within a signed 64-bit integer.
+    processed_by: the consumer's name.
+    channel: the channel that the ids belong to, or None to find it by what waits.
+    """
+
+    message_ids: tuple[int, ...]
+    processed_by: str
+    channel: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """The outcome: how many ids were asked for and how many messages changed."""
+
+    requested: int
+    updated: int
+
+
+class RequestRefused(Exception):
+    """Base of the errors that a store may answer a request with; the text is for the client."""
+
+
+class UnknownChannel(RequestRefused):
+    """The channel is not one that this gateway takes in (404)."""
+
+
+class AmbiguousMessage(RequestRefused):
+    """A bare message id waits in more than one channel (409); nothing was changed.
+
+    channels: the ids of the channels in which it waits.
+    """
+
+    def __init__(self, message_id: int, channels: Sequence[str]) -> None:
+        self.message_id = message_id
+        self.channels = tuple(channels)
+        super().__init__(
+            f"message {message_id} waits in more than one channel ({', '.join(self.channels)}); "
+            'send "channel" with the request'
+        )
+
+
+class Unavailable(RequestRefused):
+    """No store can answer this right now (503); the client should try again."""
+
+
+class MessageReader(Protocol):
+    """Reads messages, from whichever store can answer right."""
+
+    async def unprocessed(self, query: UnprocessedQuery) -> Page:
+        """The waiting messages of one channel. Raises UnknownChannel."""
+        ...
+
+    async def message(self, message_id: UUID) -> bytes | None:
+        """One message's wire JSON by its id, or None if there is none. Raises Unavailable."""
+        ...
+
+
+class Acknowledger(Protocol):
+    """Takes acknowledgements. When `mark_processed` returns, they are on disk."""
+
+    async def mark_processed(self, request: MarkProcessed) -> Marked:
+        """Mark messages as processed. Raises UnknownChannel, AmbiguousMessage, Unavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """Something that is down but covered: what, since when (ISO 8601), and what that means for consumers."""
+
+    what: str
+    since: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """The three questions of health, never mixed.
+
+    live: the loop turns and no supervisor has given up. ready: polls can be answered right.
+    degraded: what is down but covered. details: facts shown as they are (names in camelCase).
+    """
+
+    live: bool
+    ready: bool
+    degraded: Sequence[Degradation] = ()
+    details: dict[str, object] = field(default_factory=dict)
+
+
+class HealthReporter(Protocol):
+    """Knows how the daemon is."""
+
+    def report(self) -> HealthReport:
+        """The present state; cheap, never blocks."""
+        ...

@@ -1,0 +1,1 @@
+"""Supervisors that each own one worker, for anyio programs; terms and semantics are OTP's."""
