@@ -1,0 +1,115 @@
+"""What a supervisor is told about a child before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from telewarden_supervisors.backoff import Backoff, Intensity
+from telewarden_supervisors.context import WorkerContext
+
+Worker: TypeAlias = Callable[[WorkerContext], Awaitable[None]]
+
+
+class Restart(Enum):
+    """When an ended child is started again (OTP "supervisor", child specification, `restart`)."""
+
+    PERMANENT = "permanent"
+    """always; its return is a failure"""
+    TRANSIENT = "transient"
+    """only after a failure; its return is its normal end"""
+    TEMPORARY = "temporary"
+    """never; it leaves the tree when it ends"""
+
+
+class Strategy(Enum):
+    """Who is restarted with a failed child (OTP "supervisor", "Supervision Principles")."""
+
+    ONE_FOR_ONE = "one_for_one"
+    """nobody"""
+    ONE_FOR_ALL = "one_for_all"
+    """all its siblings: they are stopped in reverse order, then all start in order"""
+    REST_FOR_ONE = "rest_for_one"
+    """the siblings that start after it"""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a supervisor treats a child, whatever it consists of. The fields are those of `ChildSpec`."""
+
+    restart: Restart
+    start_timeout_s: float | None
+    stop_timeout_s: float | None
+    heartbeat_timeout_s: float | None
+    backoff: Backoff
+    intensity: Intensity | None
+    wait_ready: bool
+
+    def __post_init__(self) -> None:
+        for field in ("start_timeout_s", "stop_timeout_s", "heartbeat_timeout_s"):
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise ValueError(f"{field} must be positive, or None for no limit; got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """One worker and how it is supervised (OTP "supervisor", child specification).
+
+    name: unique under its supervisor; not empty, without "/".
+    worker: `async def worker(ctx) -> None`; it runs until it is cancelled, unless it is transient or temporary.
+    restart: when it is started again.
+    start_timeout_s: from its start to `ctx.ready()`; longer counts as a failure. None: no limit.
+    stop_timeout_s: from its cancellation to its end; longer and it is *stuck*. None: no limit.
+        The default is OTP's.
+    heartbeat_timeout_s: once ready, the longest time between two `ctx.beat()`; longer counts as a failure.
+        `ready()` is the first beat. None: it need not beat.
+    backoff: the delay before a restart.
+    intensity: a limit for this child alone, beside its supervisor's.
+    wait_ready: whether the next sibling starts only after this one is ready (OTP's synchronous `init`), and
+        whether the supervisor itself is ready only then. False for a worker that may take long.
+
+    Raises ValueError for a bad name or a time-out that is not positive.
+    """
+
+    name: str
+    worker: Worker
+    restart: Restart = Restart.PERMANENT
+    start_timeout_s: float | None = 30.0
+    stop_timeout_s: float | None = 5.0
+    heartbeat_timeout_s: float | None = None
+    backoff: Backoff = Backoff()  # noqa: RUF009 - a frozen value
+    intensity: Intensity | None = None
+    wait_ready: bool = True
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        self.policy  # noqa: B018 - a bad value is told where it was written
+
+    @property
+    def policy(self) -> Policy:
+        """What the state machine needs to know of it."""
+        return Policy(
+            restart=self.restart,
+            start_timeout_s=self.start_timeout_s,
+            stop_timeout_s=self.stop_timeout_s,
+            heartbeat_timeout_s=self.heartbeat_timeout_s,
+            backoff=self.backoff,
+            intensity=self.intensity,
+            wait_ready=self.wait_ready,
+        )
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless the name can be a part of a path like "telewarden/storage/writer"."""
+    if not name or "/" in name:
+        raise ValueError(f"a name must not be empty and must not contain '/'; got {name!r}")
+
+
+def check_unique(names: Sequence[str]) -> None:
+    """Raises ValueError if two siblings have one name."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"names must be unique among siblings; repeated: {', '.join(repeated)}")
