@@ -38,10 +38,14 @@ class UnprocessedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The answer to a poll: message bodies in wire JSON, oldest first, and where they came from."""
+    """The answer to a poll: message bodies in wire JSON, oldest first, and where they came from.
+
+    bodies: each is one message, or several already joined by commas; count: how many messages they are.
+    """
 
     bodies: Sequence[bytes]
     source: Source
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,199 @@
+"""One batch of the journal into the database: one transaction, the same merge as everywhere, harmless to repeat."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+import msgspec
+
+from telewarden.messages import (
+    Acknowledged,
+    Content,
+    Edited,
+    Key,
+    Posted,
+    State,
+    key_of,
+    merge,
+    message_uuid,
+)
+from telewarden.storage.database import Connection
+from telewarden.storage.rows import at, message_columns, state_of, us_of
+from telewarden.storage.statements import statement
+from telewarden.storage.tail import Record
+
+REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""Errors that say that a row itself cannot be stored, however often it is tried."""
+
+
+class LostRace(Exception):
+    """Another process inserted the same message meanwhile; the batch must be repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What a batch did. arrived: posts that were not certainly new and that the database did not have."""
+
+    inserted: int
+    changed: int
+    arrived: Sequence[Posted]
+
+
+@dataclass(slots=True)
+class _Found:
+    state: State | None
+    epoch: int
+    position: int
+
+
+async def write_batch(connection: Connection, records: Sequence[Record], epoch: int) -> Flushed:
+    """Store records in one transaction. Raises LostRace, and whatever asyncpg raises."""
+    by_key: dict[Key, list[Record]] = {}
+    for record in records:
+        by_key.setdefault(key_of(record.event), []).append(record)
+    async with connection.transaction():
+        found = await _lock(connection, list(by_key))
+        acknowledged = await _early_acknowledgements(connection, [k for k in by_key if k not in found])
+        inserts: list[tuple[State, int]] = []
+        updates: list[State] = []
+        arrived: list[Posted] = []
+        revisions: list[tuple[Key, int, Content]] = []
+        for key, events in by_key.items():
+            before = found.get(key)
+            state = before.state if before is not None else None
+            merged = state
+            for record in events:
+                merged = merge(merged, record.event)
+            for early in acknowledged.get(key, ()) if before is None else ():
+                merged = merge(merged, early)
+            first = _inserting(events, before, epoch)
+            if before is None and merged is not None and merged.exists and first is not None:
+                inserts.append((_with_id(merged), first.position))
+            elif state is not None and merged is not None and merged != state:
+                # The row's chunk is fixed by its first insertion.
+                updates.append(msgspec.structs.replace(merged, created_at_us=state.created_at_us))
+            if first is not None and isinstance(first.event, Posted) and not first.event.new:
+                arrived.append(first.event)
+            if merged is not None and merged.exists:
+                revisions += _earlier(key, state, events, merged)
+        await _insert(connection, inserts, epoch)
+        await _update(connection, updates)
+        await _acknowledge(connection, records)
+        await _revise(connection, revisions)
+    return Flushed(len(inserts), len(updates), arrived)
+
+
+def _inserting(events: Sequence[Record], before: _Found | None, epoch: int) -> Record | None:
+    """The record that brings this message into the database: now, or in an earlier try of this same batch."""
+    posts = [record for record in events if isinstance(record.event, Posted)]
+    if before is None:
+        return posts[0] if posts else None
+    return next((r for r in posts if (before.epoch, before.position) == (epoch, r.position)), None)
+
+
+def _with_id(state: State) -> State:
+    return state if state.id is not None else msgspec.structs.replace(state, id=message_uuid(*state.key))
+
+
+def _earlier(
+    key: Key, state: State | None, events: Sequence[Record], merged: State
+) -> list[tuple[Key, int, Content]]:
+    contents = {
+        record.event.version: record.event.content
+        for record in events
+        if isinstance(record.event, Posted | Edited)
+    }
+    if state is not None and state.content is not None:
+        contents[state.version] = state.content
+    return [(key, version, content) for version, content in contents.items() if version < merged.version]
+
+
+async def _lock(connection: Connection, keys: Sequence[Key]) -> dict[Key, _Found]:
+    rows = await connection.fetch(
+        statement("lock_states"), [str(k.channel_id) for k in keys], [k.message_id for k in keys]
+    )
+    found = {}
+    for row in rows:
+        state = state_of(row) if row["status"] is not None else None
+        found[Key(int(row["channel_id"]), row["message_id"])] = _Found(state, row["epoch"], row["position"])
+    return found
+
+
+async def _early_acknowledgements(
+    connection: Connection, keys: Sequence[Key]
+) -> dict[Key, list[Acknowledged]]:
+    if not keys:
+        return {}
+    rows = await connection.fetch(
+        statement("acknowledged"), [str(k.channel_id) for k in keys], [k.message_id for k in keys]
+    )
+    early: dict[Key, list[Acknowledged]] = {}
+    for row in rows:
+        key = Key(int(row["channel_id"]), row["message_id"])
+        event = Acknowledged(*key, row["consumer"], us_of(row["acknowledged_at"]))
+        early.setdefault(key, []).append(event)
+    return early
+
+
+async def _insert(connection: Connection, inserts: Sequence[tuple[State, int]], epoch: int) -> None:
+    if not inserts:
+        return
+    states = [state for state, _ in inserts]
+    inserted = await connection.fetch(
+        statement("insert_keys"),
+        [str(s.channel_id) for s in states],
+        [s.message_id for s in states],
+        [s.id for s in states],
+        [at(s.created_at_us or 0) for s in states],
+        [s.version for s in states],
+        [at(s.status_at_us) for s in states],
+        [epoch] * len(states),
+        [position for _, position in inserts],
+    )
+    if len(inserted) < len(states):
+        raise LostRace(f"{len(states) - len(inserted)} messages were stored by another process meanwhile")
+    await connection.execute(statement("insert_messages"), *message_columns(states))
+
+
+async def _update(connection: Connection, updates: Sequence[State]) -> None:
+    if not updates:
+        return
+    await connection.execute(
+        statement("update_keys"),
+        [str(s.channel_id) for s in updates],
+        [s.message_id for s in updates],
+        [s.version for s in updates],
+        [at(s.status_at_us) for s in updates],
+    )
+    await connection.execute(statement("update_messages"), *message_columns(updates))
+
+
+async def _acknowledge(connection: Connection, records: Sequence[Record]) -> None:
+    latest: dict[tuple[Key, str], int] = {}
+    for record in records:
+        if isinstance(record.event, Acknowledged):
+            name = (key_of(record.event), record.event.consumer)
+            latest[name] = max(latest.get(name, 0), record.event.at_us)
+    if latest:
+        await connection.execute(
+            statement("acknowledge"),
+            [str(key.channel_id) for key, _ in latest],
+            [key.message_id for key, _ in latest],
+            [consumer for _, consumer in latest],
+            [at(us) for us in latest.values()],
+        )
+
+
+async def _revise(connection: Connection, revisions: Sequence[tuple[Key, int, Content]]) -> None:
+    if revisions:
+        await connection.execute(
+            statement("revise"),
+            [str(key.channel_id) for key, _, _ in revisions],
+            [key.message_id for key, _, _ in revisions],
+            [version for _, version, _ in revisions],
+            [content.text for _, _, content in revisions],
+            [content.caption for _, _, content in revisions],
+            [content.media_type for _, _, content in revisions],
+            [content.media_refs.decode() for _, _, content in revisions],
+            [content.metadata.decode() for _, _, content in revisions],
+        )

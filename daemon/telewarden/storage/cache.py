@@ -1,0 +1,204 @@
+"""The cache through redis-py: a few atomic scripts, each of which first makes sure of the server that it runs on."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.resources import files
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from telewarden.messages import State, message_uuid
+
+RECENT_LENGTH = 1_000
+"""How many message ids `telegram:channel:{id}:recent` keeps."""
+
+
+class CacheUnavailable(Exception):
+    """The cache does not answer, or not in time; what it was asked to do may or may not have happened."""
+
+
+class HistoryChanged(Exception):
+    """The server is no longer the master in the replication history that was warmed."""
+
+
+class Operation(StrEnum):
+    """What can happen to a message in the cache; see lua/apply.lua."""
+
+    PEND = "pend"
+    BODY = "body"
+    SEEN = "seen"
+    DROP = "drop"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One operation on one message. body: wire JSON; needed for PEND and BODY, optional for DONE."""
+
+    operation: Operation
+    state: State
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A channel's pending messages one by one, oldest first: ids, members, bodies (None: expired), and which of the ids
+    that were asked about are done."""
+
+    message_ids: Sequence[int]
+    members: Sequence[str]
+    bodies: Sequence[bytes | None]
+    done: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A channel's pending messages, oldest first, their bodies joined by commas."""
+
+    count: int
+    bodies: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Distrusted:
+    """The cache holds no proof that it is complete; reason: why, in words."""
+
+    reason: str
+
+
+def member_of(state: State) -> str:
+    """A message in its channel's pending set: its id (36 characters; equal times sort by it) and its message id."""
+    return f"{state.id or message_uuid(*state.key)}:{state.message_id}"
+
+
+class Cache:
+    """The cache's few atomic operations. Made by `open_cache`.
+
+    Its methods raise CacheUnavailable; those that name a history raise HistoryChanged if the server's is another.
+    """
+
+    def __init__(
+        self,
+        client: "redis.asyncio.Redis",
+        *,
+        prefix: str,
+        body_ttl_s: int,
+        dedup_ttl_s: int,
+        tombstone_ttl_s: int,
+        pending_bound: int,
+    ) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._settings = (body_ttl_s, tombstone_ttl_s, dedup_ttl_s, pending_bound, RECENT_LENGTH)
+        self._apply, self._read, self._clear, self._mark = (
+            client.register_script(_script(name)) for name in ("apply", "read", "clear", "mark")
+        )
+
+    async def history(self) -> str:
+        """The replication history (master_replid) of the master that is connected. Raises CacheUnavailable also
+        for a replica."""
+        info: dict[str, Any] = await self._call(self._client.info("replication"))
+        if info.get("role") != "master":
+            raise CacheUnavailable(f"the server is a {info.get('role')}, not a master")
+        return str(info["master_replid"])
+
+    async def apply(self, history: str, writes: Iterable[Write]) -> None:
+        """Apply operations, all or none."""
+        arguments: list[str | bytes | int] = [self._prefix, history, *self._settings]
+        for write in writes:
+            arguments += self._arguments(write)
+        if await self._call(self._apply(args=arguments)) != 1:
+            raise HistoryChanged("the cache's replication history changed")
+
+    def _arguments(self, write: Write) -> list[str | bytes | int]:
+        state = write.state
+        date_us = state.content.telegram_date_us if state.content is not None else None
+        return [
+            write.operation.value,
+            str(state.channel_id),
+            str(state.message_id),
+            member_of(state),
+            state.received_at_us or 0,
+            write.body,
+            "" if date_us is None else date_us // 1000,
+        ]
+
+    async def read(
+        self, mark: str, channel_id: int, limit: int, *, listed: bool = False, ask: Sequence[int] = ()
+    ) -> Joined | Listed | Distrusted:
+        """A channel's pending messages, if the given mark proves them complete.
+
+        listed: give them one by one even if all bodies are there. ask: message ids to look up tombstones for.
+        """
+        arguments = [self._prefix, mark, str(channel_id), limit, "1" if listed else "0", *ask]
+        answer = await self._call(self._read(args=arguments))
+        kind = answer[0].decode()
+        if kind == "joined":
+            return Joined(answer[1], answer[2])
+        if kind == "listed":
+            members = [member.decode() for member in answer[1]]
+            done = frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag)
+            return Listed([int(member[37:]) for member in members], members, answer[2], done)
+        return Distrusted(kind)
+
+    async def clear(self, history: str) -> None:
+        """Forget the mark and the pending sets, in one step."""
+        if await self._call(self._clear(args=[self._prefix, history])) != 1:
+            raise HistoryChanged("the cache's replication history changed")
+
+    async def set_mark(self, mark: str, lease_ms: int) -> None:
+        """Declare the pending sets complete for so long."""
+        if await self._call(self._mark(args=[self._prefix, mark, lease_ms, "set"])) != 1:
+            raise HistoryChanged("the cache's replication history changed")
+
+    async def renew(self, mark: str, lease_ms: int) -> None:
+        """Declare them complete for so long from now; nothing for a lease that is not positive."""
+        if await self._call(self._mark(args=[self._prefix, mark, lease_ms, "renew"])) != 1:
+            raise HistoryChanged("the completeness mark is gone")
+
+    async def _call(self, call: Any) -> Any:
+        try:
+            return await call
+        except (RedisError, OSError, TimeoutError) as error:
+            raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _script(name: str) -> str:
+    return files("telewarden.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+
+
+@asynccontextmanager
+async def open_cache(
+    url: str,
+    *,
+    prefix: str = "telegram:",
+    timeout_s: float = 0.25,
+    body_ttl_s: int = 3600,
+    dedup_ttl_s: int = 7200,
+    tombstone_ttl_s: int = 7200,
+    pending_bound: int = 10_000,
+) -> AsyncIterator[Cache]:
+    """The cache, whether it is up or not. Nothing connects before it is needed; nothing is retried in here."""
+    client = redis.asyncio.Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=128,
+    )
+    try:
+        yield Cache(
+            client,
+            prefix=prefix,
+            body_ttl_s=body_ttl_s,
+            dedup_ttl_s=dedup_ttl_s,
+            tombstone_ttl_s=tombstone_ttl_s,
+            pending_bound=pending_bound,
+        )
+    finally:
+        await client.aclose()

@@ -1,0 +1,220 @@
+"""How far the cache follows the journal, and whether it is known to be complete. State and decisions; no I/O.
+
+One object, shared by the Redis worker (connection, applier), the warmer and the reader of one process.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from telewarden.messages import (
+    Acknowledged,
+    Deleted,
+    Edited,
+    Key,
+    Posted,
+    ReprocessRequested,
+    State,
+    key_of,
+    lift,
+    merge,
+)
+from telewarden.storage.cache import Operation, Write
+from telewarden.storage.render import render
+from telewarden.storage.signal import Signal
+from telewarden.storage.tail import Record
+
+MIRROR_BOUND = 200_000
+"""Pending messages whose state is kept in memory; beyond it edits drop bodies and look-ups ask the database."""
+
+
+class Mirror:
+    """The states of the messages in the cache's pending sets, as far as they are applied."""
+
+    def __init__(self, bound: int = MIRROR_BOUND) -> None:
+        self._bound = bound
+        self._states: dict[Key, State] = {}
+        self._channels: dict[int, set[int]] = {}
+        self.complete = True
+        """Nothing was left out for want of room."""
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def get(self, key: Key) -> State | None:
+        """A pending message's state."""
+        return self._states.get(key)
+
+    def put(self, state: State) -> None:
+        """Keep a pending message's state."""
+        if state.key not in self._states:
+            if len(self._states) >= self._bound:
+                self.complete = False
+                return
+            self._channels.setdefault(state.message_id, set()).add(state.channel_id)
+        self._states[state.key] = state
+
+    def drop(self, key: Key) -> None:
+        """The message no longer waits."""
+        if self._states.pop(key, None) is not None:
+            channels = self._channels[key.message_id]
+            channels.discard(key.channel_id)
+            if not channels:
+                del self._channels[key.message_id]
+
+    def channels_of(self, message_id: int) -> frozenset[int]:
+        """The channels in which a bare message id is pending."""
+        return frozenset(self._channels.get(message_id, ()))
+
+    def clear(self) -> None:
+        """Forget everything: a warm begins."""
+        self._states.clear()
+        self._channels.clear()
+        self.complete = True
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """A warm under way. since: the journal position that it began from; number: which warm it is."""
+
+    history: str
+    since: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A completeness mark that this process set. plain: every waiting message is a plain one (see only_plain.sql)."""
+
+    text: str
+    history: str
+    plain: bool
+
+
+class CacheSync:
+    """The cache's standing. lock: held while the applier or the warmer writes, so that a page and the events that
+    are folded onto it meet in one order. changed: fires when any of it changes."""
+
+    def __init__(self, changed: Signal) -> None:
+        self.history: str | None = None
+        """Replication history of the connected master; None while disconnected."""
+        self.mark: Mark | None = None
+        self.warm: Warm | None = None
+        self.applied = 0
+        self.mirror = Mirror()
+        self.lock = anyio.Lock()
+        self.changed = changed
+        self.reason: str | None = "not connected yet"
+        """Why polls are not answered from the cache; None when they are."""
+        self._warms = 0
+
+    @property
+    def trusted(self) -> Mark | None:
+        """The mark to read under, if the cache may be asked at all."""
+        return self.mark if self.history is not None else None
+
+    @property
+    def follows(self) -> bool:
+        """The applier has to apply events: a mark stands or a warm is under way."""
+        return self.history is not None and (self.mark is not None or self.warm is not None)
+
+    @property
+    def wants_warm(self) -> bool:
+        """Connected, but neither trusted nor being warmed."""
+        return self.history is not None and self.mark is None and self.warm is None
+
+    def holds(self, flushed: int) -> int:
+        """The journal's tail must be kept after this position."""
+        if self.warm is not None:
+            return min(self.warm.since, self.applied)
+        return self.applied if self.mark is not None else flushed
+
+    def connected(self, history: str) -> None:
+        """The master answered. Another history than the one that was warmed means that nothing is proven."""
+        self.history = history
+        followed = self.mark or self.warm
+        if followed is not None and followed.history != history:
+            self.distrust("the server is another one, or lost its data")
+        elif self.mark is not None:
+            self.reason = None
+        elif self.warm is None:
+            self.reason = "not warmed yet"
+        self.changed.fire()
+
+    def disconnected(self, reason: str) -> None:
+        """The cache does not answer. What was proven stays proven if the same history comes back."""
+        self.history, self.reason = None, reason
+        self.changed.fire()
+
+    def distrust(self, reason: str) -> None:
+        """Nothing is known of the cache any more: it has to be warmed."""
+        self.mark, self.warm, self.reason = None, None, reason
+        self.mirror.clear()
+        self.changed.fire()
+
+    def begin_warm(self, flushed: int) -> Warm:
+        """Start over from the database's position."""
+        if self.history is None:
+            raise RuntimeError("a warm needs a connected cache")
+        self._warms += 1
+        self.warm, self.mark = Warm(self.history, flushed, self._warms), None
+        self.applied = flushed
+        self.mirror.clear()
+        self.reason = "being warmed"
+        self.changed.fire()
+        return self.warm
+
+    def finish_warm(self, mark: Mark) -> None:
+        """The mark is set: the cache answers from now on."""
+        self.mark, self.warm, self.reason = mark, None, None
+        self.changed.fire()
+
+    def moved(self, applied: int) -> None:
+        """Everything up to a position is confirmed to be in the cache."""
+        self.applied = applied
+        self.changed.fire()
+
+
+def writes_for(records: Iterable[Record], mirror: Mirror) -> list[Write]:
+    """What the cache must be told of some events, in order; the mirror follows."""
+    return [_write(record, mirror) for record in records]
+
+
+def _write(record: Record, mirror: Mirror) -> Write:
+    event = record.event
+    key = key_of(event)
+    before = mirror.get(key)
+    match event:
+        case Posted(new=False):
+            return Write(Operation.SEEN, lift(event))
+        case Posted():
+            state = merge(before, event)
+            mirror.put(state)
+            return Write(Operation.PEND, state, render(state))
+        case Edited():
+            if before is None:
+                return Write(Operation.DROP, lift(event))
+            state = merge(before, event)
+            mirror.put(state)
+            return Write(Operation.BODY, state, render(state))
+        case Acknowledged() | Deleted() | ReprocessRequested():
+            state = merge(before, event)
+            mirror.drop(key)
+            return Write(Operation.DONE, state, render(state) if state.exists else b"")
+
+
+def page_writes(page: Sequence[State], since: Sequence[Record], mirror: Mirror) -> list[Write]:
+    """What the cache must be told of a page of the database, after the events applied since the warm began."""
+    events: dict[Key, list[Record]] = {}
+    for record in since:
+        events.setdefault(key_of(record.event), []).append(record)
+    writes = []
+    for row in page:
+        state = row
+        for record in events.get(row.key, ()):
+            state = merge(state, record.event)
+        if state.pending:
+            mirror.put(state)
+            writes.append(Write(Operation.PEND, state, render(state)))
+    return writes

@@ -1,0 +1,196 @@
+"""The database through asyncpg: two small pools, so that polls never starve behind the writer; time-outs everywhere."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from telewarden.messages import Key, State
+from telewarden.storage.breaker import Breaker
+from telewarden.storage.rows import at, state_of
+from telewarden.storage.statements import statement
+
+Connection = Any
+"""An asyncpg connection out of a pool (asyncpg's own proxy type is generic over its record class)."""
+
+
+class DatabaseUnavailable(Exception):
+    """The database does not answer, or not in time."""
+
+
+class SchemaMissing(DatabaseUnavailable):
+    """The database answers, but has not been upgraded to the schema that this version needs."""
+
+
+UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.PostgresSystemError,
+)
+"""Errors that say nothing about the statement: the same one may succeed later."""
+
+
+class Database:
+    """Everything the daemon asks of the database. Made by `open_database`; connects when first needed.
+
+    Its methods raise DatabaseUnavailable, and SchemaMissing where the schema is not there yet.
+    """
+
+    def __init__(
+        self,
+        reader: asyncpg.Pool[asyncpg.Record],
+        writer: asyncpg.Pool[asyncpg.Record],
+        *,
+        timeout_s: float,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reader, self._writer = reader, writer
+        self._timeout_s = timeout_s
+        self._clock_s = clock_s
+        self.breaker = Breaker()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """A connection for a poll. Fails at once while the breaker is open."""
+        if not self.breaker.allows(self._clock_s()):
+            raise DatabaseUnavailable(f"the database is down ({self.breaker.last_error})")
+        async with self._using(self._reader) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Connection]:
+        """A connection for the writer and the warmer, who wait for the database anyway."""
+        async with self._using(self._writer) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _using(self, pool: asyncpg.Pool[asyncpg.Record]) -> AsyncIterator[Connection]:
+        try:
+            async with pool.acquire(timeout=self._timeout_s) as connection:
+                yield connection
+        except (
+            asyncpg.UndefinedTableError,
+            asyncpg.InvalidSchemaNameError,
+            asyncpg.UndefinedColumnError,
+        ) as error:
+            text = f"the database lacks Telewarden's schema ({error}); run: telewarden db upgrade"
+            self.breaker.broke(self._clock_s(), text)
+            raise SchemaMissing(text) from error
+        except UNAVAILABLE as error:
+            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            self.breaker.broke(self._clock_s(), text)
+            raise DatabaseUnavailable(f"the database does not answer ({text})") from error
+        else:
+            self.breaker.succeeded()
+
+    async def ping(self) -> None:
+        """Ask for a sign of life, and whether the schema is there."""
+        async with self._using(self._reader) as connection:
+            await connection.fetchval("select 1 from telegram_gateway.message_keys limit 1")
+
+    async def waiting(
+        self, channel_id: int, statuses: Sequence[str], exclude_processed_by: str | None, limit: int
+    ) -> list[State]:
+        """One channel's messages of some statuses, oldest first."""
+        async with self.reading() as connection:
+            rows = await connection.fetch(
+                statement("waiting"), str(channel_id), list(statuses), exclude_processed_by, limit
+            )
+        return [state_of(row) for row in rows]
+
+    async def by_id(self, message_id: UUID) -> State | None:
+        """One message by its id."""
+        async with self.reading() as connection:
+            row = await connection.fetchrow(statement("by_id"), message_id)
+        return None if row is None else state_of(row)
+
+    async def by_keys(self, keys: Sequence[Key]) -> dict[Key, State]:
+        """Messages by channel and message id; those that are not stored are left out."""
+        async with self.reading() as connection:
+            rows = await connection.fetch(statement("by_keys"), *_pairs(keys))
+        return {state.key: state for state in map(state_of, rows)}
+
+    async def done(self, keys: Sequence[Key]) -> set[Key]:
+        """Which of some messages are acknowledged or no longer wait, by the database's word."""
+        if not keys:
+            return set()
+        async with self.reading() as connection:
+            rows = await connection.fetch(statement("done"), *_pairs(keys))
+        return {Key(int(row["channel_id"]), row["message_id"]) for row in rows}
+
+    async def channel_tops(self, channel_ids: Sequence[int]) -> dict[int, int]:
+        """The highest stored message id of each channel; 0 where nothing is stored."""
+        async with self.writing() as connection:
+            rows = await connection.fetch(statement("channel_tops"), [str(c) for c in channel_ids])
+        return {int(row["channel_id"]): row["top"] for row in rows}
+
+    async def pending_page(
+        self, channel_ids: Sequence[int], after: tuple[int, UUID], limit: int
+    ) -> list[State]:
+        """Waiting messages after (received at in microseconds, id), in that order: one page of a warm."""
+        async with self.writing() as connection:
+            rows = await connection.fetch(
+                statement("pending_page"), at(after[0]), after[1], limit, [str(c) for c in channel_ids]
+            )
+        return [state_of(row) for row in rows]
+
+    async def only_plain(self) -> bool:
+        """Whether a plain poll's answer is the same for every consumer and for `received,queued`."""
+        async with self.writing() as connection:
+            return bool(await connection.fetchval(statement("only_plain")))
+
+    async def new_epoch(self) -> int:
+        """A number for a new journal."""
+        async with self.writing() as connection:
+            epoch = await connection.fetchval(
+                "insert into telegram_gateway.epochs default values returning epoch"
+            )
+        return int(epoch)
+
+
+def _pairs(keys: Sequence[Key]) -> tuple[list[str], list[int]]:
+    return [str(key.channel_id) for key in keys], [key.message_id for key in keys]
+
+
+@asynccontextmanager
+async def open_database(
+    dsn: str,
+    *,
+    reader_pool: int = 4,
+    writer_pool: int = 2,
+    statement_timeout_s: float = 10.0,
+    connect_timeout_s: float = 2.0,
+    statement_cache_size: int = 100,
+) -> AsyncIterator[Database]:
+    """The database, whether it is up or not. Nothing connects before it is needed."""
+
+    async def pool(size: int, timeout_s: float) -> asyncpg.Pool[asyncpg.Record]:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=size,
+            timeout=connect_timeout_s,
+            command_timeout=timeout_s,
+            statement_cache_size=statement_cache_size,
+            max_inactive_connection_lifetime=60.0,
+        )
+
+    poll_timeout_s = min(statement_timeout_s, 2.0)
+    reader, writer = await pool(reader_pool, poll_timeout_s), await pool(writer_pool, statement_timeout_s)
+    try:
+        yield Database(reader, writer, timeout_s=connect_timeout_s)
+    finally:
+        reader.terminate()
+        writer.terminate()

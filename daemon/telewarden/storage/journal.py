@@ -1,0 +1,328 @@
+"""The journal: an event is accepted when it is on disk. Group commit, and the tail that readers overlay.
+
+A commit takes whatever has queued while the last one ran, so its cost is shared; `accept` and `append`
+return when their events are durable. One task, started by `open_journal`, does all the writing in a thread.
+"""
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, cast
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from telewarden.messages import Event
+from telewarden.storage.acceptance import Channel, Observation, accept
+from telewarden.storage.journal_file import JournalError, JournalFile
+from telewarden.storage.signal import Signal
+from telewarden.storage.tail import Record, Tail
+
+KNOWN_A_CHANNEL = 10_000
+"""Messages a channel whose version is kept for comparison; older ones are the database's to judge."""
+_PRUNE_EVERY = 1_000
+_RESERVE = 1.1
+
+T = TypeVar("T")
+
+
+class JournalFull(JournalError):
+    """The journal has reached journal.max_bytes because the database does not take its events."""
+
+
+@dataclass
+class _Job:
+    run: Callable[["_Commit"], object]
+    done: anyio.Event = field(default_factory=anyio.Event)
+    result: object = None
+    error: JournalError | None = None
+
+
+@dataclass
+class _Commit:
+    """One transaction's working state, in the committing thread."""
+
+    file: JournalFile
+    channels: dict[int, Channel]
+    next_position: int
+    last_us: int
+    clock_us: Callable[[], int]
+    accepted: list[Record] = field(default_factory=list)
+
+    def now_us(self) -> int:
+        """The time of the next event: strictly increasing, also when the clock is set back."""
+        self.last_us = max(self.clock_us(), self.last_us + 1)
+        return self.last_us
+
+    def add(self, events: Sequence[Event], at_us: int) -> list[Record]:
+        """Give events their positions and write them."""
+        numbered = [(self.next_position + n, at_us, event) for n, event in enumerate(events)]
+        sizes = self.file.append(numbered)
+        records = [
+            Record(position, event, at, size)
+            for (position, at, event), size in zip(numbered, sizes, strict=True)
+        ]
+        self.next_position += len(records)
+        self.accepted.extend(records)
+        return records
+
+
+def wall_clock_us() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Journal:
+    """Accepts events durably and keeps those that a store still lacks. Made by `open_journal`.
+
+    tail: the events after min(flushed, applied). flushed: position up to which the database has everything.
+    channels: each channel's place, by id. epoch: this journal's number, given by the database; None until then.
+    changed: fires when events were accepted or flushed.
+    """
+
+    def __init__(
+        self,
+        file: JournalFile,
+        *,
+        max_bytes: int,
+        retention_events: int,
+        clock_us: Callable[[], int] = wall_clock_us,
+    ) -> None:
+        self._file = file
+        self._max_bytes = max_bytes
+        self._retention_events = retention_events
+        self._clock_us = clock_us
+        self._jobs: list[_Job] = []
+        self._queued = Signal()
+        self._limiter = anyio.CapacityLimiter(1)
+        self.changed = Signal()
+        self.flushed = file.meta("flushed") or 0
+        self.epoch = file.meta("epoch")
+        self.channels = {channel.channel_id: channel for channel in file.channels()}
+        self.tail = Tail(self.flushed)
+        self.tail.extend(
+            Record(position, event, at, size) for position, at, event, size in file.events(self.flushed)
+        )
+        self._last_us = max(
+            [file.meta("clock") or 0, *(r.accepted_at_us for r in self.tail.after(self.flushed))]
+        )
+        self._unflushed_bytes = self.tail.size_bytes
+
+    @property
+    def head(self) -> int:
+        """Position of the newest accepted event."""
+        return self.tail.head
+
+    @property
+    def backlog(self) -> int:
+        """How many events the database has not got yet."""
+        return self.head - self.flushed
+
+    @property
+    def unflushed_bytes(self) -> int:
+        """Size of those events."""
+        return self._unflushed_bytes
+
+    @property
+    def has_room(self) -> bool:
+        """Intake may go on; otherwise it pauses, and Telegram keeps its history meanwhile."""
+        return self._unflushed_bytes < self._max_bytes
+
+    async def accept(
+        self, observations: Sequence[Observation], checkpoint: tuple[int, int] | None = None
+    ) -> list[Record]:
+        """Turn what the listener saw into events and accept them, together with the checkpoint that they move.
+
+        checkpoint: (channel id, message id up to which everything is accounted for), or None for pushes,
+        which move it only where they leave no gap. Observations of channels without a place are refused
+        with LookupError (see `open_channel`). Raises JournalFull, JournalError.
+        """
+        if not self.has_room:
+            raise JournalFull(self._full_text())
+        for observation in observations:
+            if observation.channel_id not in self.channels:
+                raise LookupError(f"channel {observation.channel_id} has no place in the journal yet")
+
+        def job(commit: _Commit) -> list[Record]:
+            return _accept_all(commit, observations, checkpoint)
+
+        return await self._submit(job)
+
+    async def append(self, events: Callable[[int], Sequence[Event]]) -> list[Record]:
+        """Accept events that are certain by themselves, such as acknowledgements.
+
+        events: makes them, given the time of acceptance in microseconds. They may use a reserve beyond
+        journal.max_bytes. Raises JournalFull, JournalError.
+        """
+        if self._unflushed_bytes >= self._max_bytes * _RESERVE:
+            raise JournalFull(self._full_text())
+
+        def job(commit: _Commit) -> list[Record]:
+            at_us = commit.now_us()
+            return commit.add(events(at_us), at_us)
+
+        return await self._submit(job)
+
+    async def open_channel(self, channel: Channel) -> None:
+        """Give a channel its first place. A channel that has one keeps it."""
+
+        def job(commit: _Commit) -> None:
+            if channel.channel_id not in commit.channels:
+                commit.channels[channel.channel_id] = channel
+                commit.file.put_channel(channel)
+
+        await self._submit(job)
+
+    async def set_epoch(self, epoch: int) -> None:
+        """Keep the number that the database gave this journal."""
+
+        def job(commit: _Commit) -> None:
+            commit.file.set_meta("epoch", epoch)
+
+        await self._submit(job)
+        self.epoch = epoch
+
+    async def settle(self, flushed: int, applied: int | None = None) -> None:
+        """The database has everything up to `flushed`, the cache up to `applied` (None: there is no cache)."""
+        if flushed > self.flushed:
+
+            def job(commit: _Commit) -> None:
+                commit.file.set_meta("flushed", flushed)
+                commit.file.set_meta("clock", commit.last_us)
+                commit.file.forget(flushed)
+
+            await self._submit(job)
+            settled = (r for r in self.tail.after(self.flushed, flushed - self.flushed))
+            self._unflushed_bytes -= sum(record.size_bytes for record in settled)
+            self.flushed = flushed
+            self.changed.fire()
+        self.release(self.flushed if applied is None else applied)
+
+    def release(self, applied: int) -> None:
+        """Drop from the tail what both stores have, and what an applier that is too far behind has missed."""
+        self.tail.forget(max(min(self.flushed, applied), self.flushed - self._retention_events))
+
+    async def known_between(self, channel_id: int, low: int, high: int) -> list[int]:
+        """Ids from low to high, both included, that were accepted and are not known to be deleted."""
+
+        def job(commit: _Commit) -> list[int]:
+            return commit.file.known_between(channel_id, low, high)
+
+        return await self._submit(job)
+
+    async def write_commits(self) -> None:
+        """Commit what is submitted, for ever."""
+        while True:
+            await self._queued.wait_until(lambda: bool(self._jobs))
+            jobs, self._jobs = self._jobs, []
+            commit = _Commit(self._file, dict(self.channels), self.head + 1, self._last_us, self._clock_us)
+            try:
+                await anyio.to_thread.run_sync(_run_jobs, commit, jobs, limiter=self._limiter)
+            except (sqlite3.Error, OSError) as error:
+                failure = JournalError(
+                    f"the journal could not be written: {error}. Check the disk that holds journal.file; "
+                    "nothing was accepted"
+                )
+                failure.__cause__ = error
+                for job in jobs:
+                    job.error = failure
+            else:
+                self.channels = commit.channels
+                self._last_us = commit.last_us
+                self.tail.extend(commit.accepted)
+                self._unflushed_bytes += sum(record.size_bytes for record in commit.accepted)
+                if commit.accepted:
+                    self.changed.fire()
+            for job in jobs:
+                job.done.set()
+
+    async def _submit(self, run: Callable[[_Commit], T]) -> T:
+        job = _Job(run)
+        self._jobs.append(job)
+        self._queued.fire()
+        await job.done.wait()
+        if job.error is not None:
+            raise job.error
+        return cast(T, job.result)
+
+    def _full_text(self) -> str:
+        return (
+            f"the journal holds {self._unflushed_bytes} bytes that the database has not taken, which is the bound "
+            "(journal.max_bytes); bring the database back, or raise the bound"
+        )
+
+
+def _run_jobs(commit: _Commit, jobs: Sequence[_Job]) -> None:
+    commit.file.begin()
+    try:
+        for job in jobs:
+            job.result = job.run(commit)
+        commit.file.commit()
+    except BaseException:
+        commit.file.rollback()
+        raise
+
+
+def _accept_all(
+    commit: _Commit, observations: Sequence[Observation], checkpoint: tuple[int, int] | None
+) -> list[Record]:
+    records: list[Record] = []
+    touched: set[int] = set()
+    for observation in observations:
+        channel = commit.channels[observation.channel_id]
+        known = commit.file.known(observation.channel_id, observation.message_id)
+        at_us = commit.now_us()
+        events, after, place = accept(observation, known, channel, at_us)
+        if events:
+            records += commit.add(events, at_us)
+        if after is not None and after is not known:
+            commit.file.put_known(observation.channel_id, observation.message_id, after)
+        if place is not channel:
+            commit.channels[channel.channel_id] = place
+        touched.add(channel.channel_id)
+    if checkpoint is not None:
+        touched.add(checkpoint[0])
+    for channel_id in touched:
+        before = commit.channels[channel_id]
+        place = _moved(commit.file, before, checkpoint)
+        commit.channels[channel_id] = place
+        commit.file.put_channel(place)
+    return records
+
+
+def _moved(file: JournalFile, channel: Channel, checkpoint: tuple[int, int] | None) -> Channel:
+    """The channel's place after its checkpoint moved: as told, then over what is known without a gap."""
+    reached = channel.checkpoint
+    if checkpoint is not None and checkpoint[0] == channel.channel_id:
+        reached = max(reached, checkpoint[1])
+    while reached < channel.top and file.known(channel.channel_id, reached + 1) is not None:
+        reached += 1
+    floor = channel.floor
+    if channel.top - floor >= KNOWN_A_CHANNEL + _PRUNE_EVERY:
+        floor = channel.top - KNOWN_A_CHANNEL
+        file.forget_known(channel.channel_id, floor)
+    return msgspec.structs.replace(channel, checkpoint=reached, floor=floor)
+
+
+@asynccontextmanager
+async def open_journal(
+    path: Path,
+    *,
+    max_bytes: int = 256 * 1024 * 1024,
+    retention_events: int = 50_000,
+    clock_us: Callable[[], int] = wall_clock_us,
+) -> AsyncIterator[Journal]:
+    """Open the journal and write its commits while the context lasts. Raises JournalError."""
+    file = await anyio.to_thread.run_sync(JournalFile, path)
+    try:
+        journal = Journal(file, max_bytes=max_bytes, retention_events=retention_events, clock_us=clock_us)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(journal.write_commits)
+            yield journal
+            tasks.cancel_scope.cancel()
+    finally:
+        file.close()

@@ -1,0 +1,51 @@
+-- Applies events to the cache, atomically, and only in the replication history that the caller knows.
+-- ARGV: prefix, history, body ttl, done ttl, seen ttl, pending bound, recent length, then operations, seven values each:
+--   operation, channel, message id, member of the pending set, score, body, telegram date in ms
+-- Operations: pend (enter the pending set unless done), body (replace a body that is there), seen (known, nothing
+-- more), drop (forget a body whose newest text is not at hand), done (leave the pending set for good).
+-- Returns 1, or 0 if this server is not a master in that history; then nothing was written.
+local info = redis.call('INFO', 'replication')
+if not string.find(info, 'role:master', 1, true) or string.match(info, 'master_replid:(%x+)') ~= ARGV[2] then
+  return 0
+end
+local prefix, body_ttl, done_ttl, seen_ttl = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
+local bound, recent_length = tonumber(ARGV[6]), tonumber(ARGV[7])
+for i = 8, #ARGV, 7 do
+  local op, channel, message, member, score, body, date =
+    ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
+  local id = channel .. ':' .. message
+  local pending = prefix .. 'pending:' .. channel
+  if op == 'pend' then
+    if redis.call('EXISTS', prefix .. 'done:' .. id) == 0 then
+      redis.call('ZADD', pending, score, member)
+      redis.call('SADD', prefix .. 'channels', channel)
+      if redis.call('ZCARD', pending) > bound then
+        redis.call('SET', prefix .. 'overflow:' .. channel, '1')
+      end
+    end
+    redis.call('SET', prefix .. 'msg:' .. id, body, 'EX', body_ttl)
+    redis.call('SET', prefix .. 'dedup:' .. id, '1', 'EX', seen_ttl)
+    if date ~= '' then
+      local recent = prefix .. 'channel:' .. channel .. ':recent'
+      redis.call('ZADD', recent, date, message)
+      redis.call('ZREMRANGEBYRANK', recent, 0, -recent_length - 1)
+    end
+  elseif op == 'body' then
+    redis.call('SET', prefix .. 'msg:' .. id, body, 'XX', 'EX', body_ttl)
+  elseif op == 'seen' then
+    redis.call('SET', prefix .. 'dedup:' .. id, '1', 'EX', seen_ttl)
+  elseif op == 'drop' then
+    redis.call('DEL', prefix .. 'msg:' .. id)
+  elseif op == 'done' then
+    redis.call('SET', prefix .. 'done:' .. id, '1', 'EX', done_ttl)
+    redis.call('ZREM', pending, member)
+    if body ~= '' then
+      redis.call('SET', prefix .. 'msg:' .. id, body, 'XX', 'EX', body_ttl)
+    else
+      redis.call('DEL', prefix .. 'msg:' .. id)
+    end
+  else
+    return redis.error_reply('unknown operation ' .. op)
+  end
+end
+return 1

@@ -1,0 +1,43 @@
+-- Reads one channel's pending messages, but only if the completeness mark proves that they are all here.
+-- ARGV: prefix, expected mark, channel, limit, '1' to give bodies one by one, then message ids to ask about.
+-- Returns {reason} if the cache cannot be trusted; otherwise
+-- {'joined', count, bodies joined by commas} or {'listed', members, bodies (false where expired), done flags}.
+local info = redis.call('INFO', 'replication')
+if not string.find(info, 'role:master', 1, true) then
+  return {'not a master'}
+end
+local prefix, channel = ARGV[1], ARGV[3]
+local mark = redis.call('GET', prefix .. 'mark')
+if not mark then
+  return {'no mark'}
+end
+if mark ~= ARGV[2] then
+  return {'other mark'}
+end
+if string.match(mark, '^(%x+):') ~= string.match(info, 'master_replid:(%x+)') then
+  return {'other history'}
+end
+if redis.call('EXISTS', prefix .. 'overflow:' .. channel) == 1 then
+  return {'overflow'}
+end
+local members = redis.call('ZRANGE', prefix .. 'pending:' .. channel, 0, tonumber(ARGV[4]) - 1)
+local bodies, whole = {}, true
+for first = 1, #members, 1000 do
+  local keys = {}
+  for i = first, math.min(first + 999, #members) do
+    keys[#keys + 1] = prefix .. 'msg:' .. channel .. ':' .. string.sub(members[i], 38)
+  end
+  local values = redis.call('MGET', unpack(keys))
+  for i = 1, #keys do
+    bodies[#bodies + 1] = values[i]
+    whole = whole and values[i] ~= false
+  end
+end
+if ARGV[5] ~= '1' and whole then
+  return {'joined', #members, table.concat(bodies, ',')}
+end
+local done = {}
+for i = 6, #ARGV do
+  done[#done + 1] = redis.call('EXISTS', prefix .. 'done:' .. channel .. ':' .. ARGV[i])
+end
+return {'listed', members, bodies, done}

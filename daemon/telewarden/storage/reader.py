@@ -1,0 +1,171 @@
+"""The reader: the cache if it is proven complete, else the database, each overlaid with the events that it has not
+got yet; with neither, the journal's tail alone. The order matters: first the overlay is noted, then the source is read.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from uuid import UUID
+
+from telewarden.messages import Key, State, key_of
+from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Joined, Listed
+from telewarden.storage.cache_sync import CacheSync
+from telewarden.storage.database import Database, DatabaseUnavailable
+from telewarden.storage.journal import Journal
+from telewarden.storage.overlay import overlay, removals, sure_posts
+from telewarden.storage.render import render
+from telewarden.storage.tail import Record, fold
+from telewarden_http.protocols import Page, Source, Unavailable, UnknownChannel, UnprocessedQuery
+
+PLAIN_STATUSES = (frozenset({"received"}), frozenset({"received", "queued"}))
+"""The polls that the pending sets can answer."""
+
+
+class CacheCannotAnswer(Exception):
+    """The cache holds no proof for this poll; the message is the reason."""
+
+
+class Reader:
+    """Answers polls. on_fallback: told why the cache did not answer, for the metrics."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        database: Database,
+        cache: Cache | None,
+        sync: CacheSync,
+        *,
+        channel_ids: Iterable[int],
+        on_fallback: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self._journal, self._database, self._cache, self._sync = journal, database, cache, sync
+        self._channel_ids = frozenset(channel_ids)
+        self._on_fallback = on_fallback
+
+    async def unprocessed(self, query: UnprocessedQuery) -> Page:
+        """The waiting messages of one channel. Raises UnknownChannel."""
+        channel_id = int(query.channel)
+        if channel_id not in self._channel_ids:
+            raise UnknownChannel(f"channel {query.channel} is not taken in; see telegram.channels")
+        try:
+            return await self._from_cache(channel_id, query)
+        except (CacheCannotAnswer, CacheUnavailable) as error:
+            self._on_fallback(str(error) if isinstance(error, CacheCannotAnswer) else "unavailable")
+        try:
+            return await self._from_database(channel_id, query)
+        except DatabaseUnavailable:
+            return self._from_tail(channel_id, query)
+
+    async def message(self, message_id: UUID) -> bytes | None:
+        """One message by its id. Raises Unavailable when only the database could say and it is down."""
+        key = self._journal.tail.key(message_id)
+        try:
+            if key is None:
+                stored = await self._database.by_id(message_id)
+                if stored is None:
+                    return None
+                key = stored.key
+            records = self._journal.tail.of_channel(key.channel_id, 0)
+            # Read after the overlay is noted: what is flushed meanwhile is in at least one of the two.
+            states = await self._database.by_keys([key])
+        except DatabaseUnavailable as error:
+            if key is None:
+                raise Unavailable(
+                    "the database is down and the message is not a recent one; try again"
+                ) from error
+            records = self._journal.tail.of_channel(key.channel_id, 0)
+            states = {}
+        state = fold([record for record in records if key_of(record.event) == key], states).get(key)
+        return render(state) if state is not None and state.exists else None
+
+    async def _from_cache(self, channel_id: int, query: UnprocessedQuery) -> Page:
+        mark = self._sync.trusted
+        if self._cache is None or mark is None:
+            raise CacheCannotAnswer(self._sync.reason or "no cache")
+        if frozenset(query.statuses) not in PLAIN_STATUSES:
+            raise CacheCannotAnswer("other statuses")
+        if not mark.plain and (query.exclude_processed_by is not None or len(query.statuses) > 1):
+            raise CacheCannotAnswer("not only plain messages wait")
+        records = self._journal.tail.of_channel(channel_id, self._sync.applied)
+        answer = await self._cache.read(
+            mark.text,
+            channel_id,
+            query.limit + len(removals(records)),
+            listed=bool(records),
+            ask=[key.message_id for key in sure_posts(records)],
+        )
+        match answer:
+            case Distrusted(reason):
+                raise CacheCannotAnswer(reason)
+            case Joined(count, bodies):
+                return Page([bodies] if count else [], Source.CACHE, count)
+            case Listed():
+                serve = (await self._overlaid(channel_id, answer, records))[: query.limit]
+                return Page(serve, Source.CACHE, len(serve))
+
+    async def _overlaid(self, channel_id: int, listed: Listed, records: Sequence[Record]) -> list[bytes]:
+        """The cache's bodies, with the events that it has not got yet, and the bodies that have expired."""
+        touched = {key_of(record.event) for record in records}
+        bodies: dict[Key, bytes | None] = {
+            Key(channel_id, message_id): body
+            for message_id, body in zip(listed.message_ids, listed.bodies, strict=True)
+        }
+        needed = [key for key, body in bodies.items() if body is None or key in touched]
+        states = await self._states(needed)
+        done = {Key(channel_id, message_id) for message_id in listed.done}
+        merged = overlay(states, records, done)
+        for key in (*needed, *touched):
+            state = merged.get(key)
+            if state is not None and state.pending:
+                bodies[key] = render(state)
+            else:
+                bodies.pop(key, None)
+        # The set's order is that of arrival; what only the overlay holds arrived last.
+        return [body for body in bodies.values() if body is not None]
+
+    async def _states(self, keys: Sequence[Key]) -> dict[Key, State]:
+        """The states of messages in the pending set: from memory, else from the database with the journal's tail."""
+        mirrored = {key: self._sync.mirror.get(key) for key in keys}
+        states = {key: state for key, state in mirrored.items() if state is not None}
+        missing = frozenset(keys) - states.keys()
+        if missing:
+            records = self._journal.tail.of_channel(keys[0].channel_id, 0)
+            own = [record for record in records if key_of(record.event) in missing]
+            try:
+                stored = await self._database.by_keys(list(missing))
+            except DatabaseUnavailable as error:
+                raise CacheCannotAnswer("a body has expired") from error
+            states |= overlay(stored, own, frozenset())
+            if not missing <= states.keys():
+                raise CacheCannotAnswer("a body has expired")
+        return states
+
+    async def _from_database(self, channel_id: int, query: UnprocessedQuery) -> Page:
+        records = self._journal.tail.of_channel(channel_id, self._journal.flushed)
+        touched = {key_of(record.event) for record in records}
+        rows = await self._database.waiting(
+            channel_id, query.statuses, query.exclude_processed_by, query.limit + len(touched)
+        )
+        states = {state.key: state for state in rows}
+        elsewhere = [key for key in touched if key not in states]
+        # A message that only the overlay mentions may be stored with another status, or be acknowledged already.
+        states |= await self._database.by_keys(elsewhere) if elsewhere else {}
+        done = await self._database.done([key for key in elsewhere if key not in states])
+        merged = overlay(states, records, done)
+        serve = sorted(
+            (state for state in merged.values() if _matches(state, query)),
+            key=lambda state: (state.received_at_us or 0, (state.id or UUID(int=0)).int),
+        )[: query.limit]
+        return Page([render(state) for state in serve], Source.DATABASE, len(serve))
+
+    def _from_tail(self, channel_id: int, query: UnprocessedQuery) -> Page:
+        merged = overlay({}, self._journal.tail.of_channel(channel_id, 0), set())
+        serve = [state for state in merged.values() if _matches(state, query)][: query.limit]
+        return Page([render(state) for state in serve], Source.JOURNAL, len(serve))
+
+
+def _matches(state: State, query: UnprocessedQuery) -> bool:
+    return (
+        state.exists
+        and state.deleted_at_us is None
+        and state.effective_status in query.statuses
+        and (query.exclude_processed_by is None or state.processed_by != query.exclude_processed_by)
+    )

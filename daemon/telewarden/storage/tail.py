@@ -1,0 +1,102 @@
+"""The journal's tail in memory: the accepted events that some store has not got yet."""
+
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from telewarden.messages import Event, Key, Posted, State, key_of, merge, message_uuid
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An accepted event and its position. size_bytes: of its encoded form. accepted_at_us: when it was accepted."""
+
+    position: int
+    event: Event
+    accepted_at_us: int
+    size_bytes: int
+
+
+class Tail:
+    """Records in order of position, without gaps, from `first` to `head`; also by channel and by message id.
+
+    Not thread-safe: it lives on the event loop.
+    """
+
+    def __init__(self, head: int = 0) -> None:
+        self.head = head
+        """Position of the newest accepted event; 0 before the first."""
+        self.size_bytes = 0
+        self._records: deque[Record] = deque()
+        self._by_channel: dict[int, deque[Record]] = {}
+        self._keys: dict[uuid.UUID, Key] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def first(self) -> int:
+        """Position of the oldest record that is still here; head + 1 when empty."""
+        return self._records[0].position if self._records else self.head + 1
+
+    def extend(self, records: Iterable[Record]) -> None:
+        """Add records that follow on the head."""
+        for record in records:
+            if record.position != self.head + 1:
+                raise ValueError(f"position {record.position} does not follow {self.head}")
+            self._records.append(record)
+            self._by_channel.setdefault(record.event.channel_id, deque()).append(record)
+            self.head = record.position
+            self.size_bytes += record.size_bytes
+            if isinstance(record.event, Posted):
+                key = key_of(record.event)
+                self._keys[message_uuid(*key)] = key
+
+    def forget(self, up_to: int) -> None:
+        """Drop the records up to a position, that position included."""
+        while self._records and self._records[0].position <= up_to:
+            record = self._records.popleft()
+            self.size_bytes -= record.size_bytes
+            channel = self._by_channel[record.event.channel_id]
+            channel.popleft()
+            if not channel:
+                del self._by_channel[record.event.channel_id]
+            if isinstance(record.event, Posted):
+                self._keys.pop(message_uuid(*key_of(record.event)), None)
+
+    def after(self, position: int, limit: int | None = None) -> list[Record]:
+        """The records after a position, oldest first. Raises LookupError if some of them are forgotten."""
+        skip = position + 1 - self.first
+        if skip < 0 and position < self.head:
+            raise LookupError(f"records after {position} are forgotten up to {self.first - 1}")
+        stop = None if limit is None else max(skip, 0) + limit
+        return list(islice(self._records, max(skip, 0), stop))
+
+    def of_channel(self, channel_id: int, after: int) -> list[Record]:
+        """One channel's records after a position, oldest first."""
+        newest_first = self._by_channel.get(channel_id, ())
+        found = list(_while_after(reversed(newest_first), after)) if newest_first else []
+        found.reverse()
+        return found
+
+    def key(self, message_id: uuid.UUID) -> Key | None:
+        """The key of a message that was posted within the tail."""
+        return self._keys.get(message_id)
+
+
+def _while_after(records: Iterator[Record], position: int) -> Iterator[Record]:
+    for record in records:
+        if record.position <= position:
+            return
+        yield record
+
+
+def fold(records: Sequence[Record], states: dict[Key, State] | None = None) -> dict[Key, State]:
+    """Merge the records' events, in order, onto copies of the given states."""
+    folded = dict(states or {})
+    for record in records:
+        key = key_of(record.event)
+        folded[key] = merge(folded.get(key), record.event)
+    return folded

@@ -1,0 +1,64 @@
+"""The Telethon client as this daemon uses it: no reconnects of its own, no hidden waiting, any data centre."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from telethon import TelegramClient
+from telethon.crypto import rsa
+from telethon.sessions import SQLiteSession
+
+from telewarden.telegram.feed import SessionUnusable
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Which account, and where Telegram is.
+
+    dc_address: "host:port" of the data centre, None for Telegram's own. dc_public_key_file: PEM of a server key that
+    Telethon does not bring.
+    """
+
+    session_file: Path
+    api_id: int
+    api_hash: str
+    dc_id: int = 2
+    dc_address: str | None = None
+    dc_public_key_file: Path | None = None
+    connect_timeout_s: float = 10.0
+
+
+def make_client(settings: ClientSettings) -> TelegramClient:
+    """A client that is not connected yet. Raises SessionUnusable when the session file cannot be opened."""
+    if settings.dc_public_key_file is not None:
+        rsa.add_key(settings.dc_public_key_file.read_text(encoding="ascii"), old=False)
+    try:
+        session = SQLiteSession(str(settings.session_file))
+        if settings.dc_address is not None:
+            host, _, port = settings.dc_address.rpartition(":")
+            session.set_dc(settings.dc_id, host.strip("[]"), int(port))
+    except Exception as error:
+        # sqlite3 for a damaged or locked file, Exception itself for a schema that this Telethon does not know.
+        raise SessionUnusable(
+            f"the session {settings.session_file} cannot be opened ({error}); restore a copy of it, "
+            "or run: telewarden session login"
+        ) from error
+    settings.session_file.chmod(0o600)
+    return TelegramClient(
+        session,
+        settings.api_id,
+        settings.api_hash,
+        timeout=settings.connect_timeout_s,
+        connection_retries=0,
+        retry_delay=0,
+        auto_reconnect=False,
+        request_retries=3,
+        raise_last_call_error=True,
+        flood_sleep_threshold=0,
+        sequential_updates=True,
+        catch_up=False,
+        receive_updates=True,
+        device_model="Telewarden",
+        system_version="Linux",
+        app_version="1",
+        entity_cache_limit=5000,
+    )

@@ -1,0 +1,86 @@
+"""The Redis worker: owns the connection to the cache and applies the journal's events to it.
+
+An outage is part of its work, not a failure: it goes on asking, and polls are answered by the database meanwhile.
+"""
+
+import time
+
+import anyio
+
+from telewarden.storage.cache import Cache, CacheUnavailable, HistoryChanged
+from telewarden.storage.cache_sync import CacheSync, writes_for
+from telewarden.storage.journal import Journal
+from telewarden_supervisors import WorkerContext
+
+BATCH = 200
+_RETRY_S = 0.2
+
+
+class RedisWorker:
+    """Connects, applies, renews the completeness mark's lease. lease_s: how long a mark lasts unrenewed."""
+
+    def __init__(self, cache: Cache, sync: CacheSync, journal: Journal, *, lease_s: float) -> None:
+        self._cache, self._sync, self._journal = cache, sync, journal
+        self._lease_s = lease_s
+        self._renew_at_s = 0.0
+
+    async def run(self, ctx: WorkerContext) -> None:
+        """Until cancelled."""
+        ctx.ready()
+        while True:
+            ctx.beat()
+            try:
+                self._sync.connected(await self._cache.history())
+                ctx.status("connected")
+                await self._follow(ctx)
+            except CacheUnavailable as error:
+                self._sync.disconnected(str(error))
+                ctx.status(f"down: {error}")
+                await anyio.sleep(_RETRY_S)
+            except HistoryChanged as error:
+                self._sync.distrust(str(error))
+
+    async def _follow(self, ctx: WorkerContext) -> None:
+        """Apply events as they come; in quiet times make sure every third of a lease that the server still answers."""
+        while True:
+            applied = await self._apply_some() if self._sync.follows else 0
+            await self._prove()
+            ctx.beat()
+            if not applied:
+                with anyio.move_on_after(self._lease_s / 3):
+                    await self._sync.changed.wait_until(self._has_work)
+
+    def _has_work(self) -> bool:
+        return self._sync.follows and self._sync.applied < self._journal.head
+
+    async def _apply_some(self) -> int:
+        async with self._sync.lock:
+            if not self._sync.follows or self._sync.history is None:
+                return 0
+            try:
+                records = self._journal.tail.after(self._sync.applied, BATCH)
+            except LookupError as error:
+                raise HistoryChanged(f"the cache fell behind the journal's retention: {error}") from error
+            if not records:
+                return 0
+            await self._cache.apply(self._sync.history, writes_for(records, self._sync.mirror))
+            self._sync.moved(records[-1].position)
+            self._journal.release(self._sync.holds(self._journal.flushed))
+        return len(records)
+
+    async def _prove(self) -> None:
+        """Renew the mark, as far as the oldest event that is not applied allows; without one, ask who is there."""
+        now_s = time.monotonic()
+        if now_s < self._renew_at_s:
+            return
+        self._renew_at_s = now_s + self._lease_s / 3
+        mark = self._sync.mark
+        if mark is not None:
+            await self._cache.renew(mark.text, self._lease_ms())
+        elif await self._cache.history() != self._sync.history:
+            raise HistoryChanged("the cache's replication history changed")
+
+    def _lease_ms(self) -> int:
+        waiting = self._journal.tail.after(self._sync.applied, 1)
+        age_s = time.time() - waiting[0].accepted_at_us / 1_000_000 if waiting else 0.0
+        return int((self._lease_s - max(age_s, 0.0)) * 1000)

@@ -1,0 +1,108 @@
+"""The writer: takes the journal in order into the database, a transaction a batch, then moves the flushed position.
+
+A crash between the two repeats a batch, which changes nothing. A database that is down is waited for.
+"""
+
+from collections.abc import Sequence
+
+import anyio
+import msgspec
+
+from telewarden.failpoints import FailPoint
+from telewarden.messages import Posted
+from telewarden.storage.batch import REFUSED, LostRace, write_batch
+from telewarden.storage.cache_sync import CacheSync
+from telewarden.storage.database import Database, DatabaseUnavailable
+from telewarden.storage.journal import Journal
+from telewarden.storage.statements import statement
+from telewarden.storage.tail import Record
+from telewarden_supervisors import WorkerContext
+
+_IDLE_S = 5.0
+_RETRY_FIRST_S, _RETRY_LAST_S = 0.1, 1.0
+
+
+class Writer:
+    """Stores the journal's events. stored: how many rows it inserted; poisoned: how many events it had to set aside."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        database: Database,
+        sync: CacheSync,
+        *,
+        batch_size: int,
+        fail_point: FailPoint,
+    ) -> None:
+        self._journal, self._database, self._sync = journal, database, sync
+        self._batch_size = batch_size
+        self._fail_point = fail_point
+        self.stored = 0
+        self.poisoned = 0
+
+    async def run(self, ctx: WorkerContext) -> None:
+        """Until cancelled."""
+        ctx.ready()
+        retry_s = _RETRY_FIRST_S
+        while True:
+            with anyio.move_on_after(_IDLE_S):
+                await self._journal.changed.wait_until(lambda: self._journal.backlog > 0)
+            ctx.beat()
+            try:
+                while self._journal.backlog:
+                    await self._flush()
+                    ctx.beat()
+                    retry_s = _RETRY_FIRST_S
+                ctx.status("the database has everything")
+            except LostRace as error:
+                ctx.status(str(error))
+            except DatabaseUnavailable as error:
+                ctx.status(f"waiting for the database: {error}")
+                await anyio.sleep(retry_s)
+                retry_s = min(retry_s * 2, _RETRY_LAST_S)
+
+    async def _flush(self) -> None:
+        if self._journal.epoch is None:
+            await self._journal.set_epoch(await self._database.new_epoch())
+        records = self._journal.tail.after(self._journal.flushed, self._batch_size)
+        self._fail_point.reach("writer.before_commit")
+        arrived = await self._store(records, self._journal.epoch or 0)
+        self._fail_point.reach("writer.after_commit")
+        if arrived:
+            # The database's word: these were new after all, and may be served.
+            await self._journal.append(
+                lambda _: [msgspec.structs.replace(post, new=True) for post in arrived]
+            )
+        flushed = records[-1].position
+        await self._journal.settle(flushed, self._sync.holds(flushed))
+
+    async def _store(self, records: Sequence[Record], epoch: int) -> list[Posted]:
+        """Store records; those that the database refuses are found by halving and set aside."""
+        try:
+            async with self._database.writing() as connection:
+                flushed = await write_batch(connection, records, epoch)
+        except REFUSED as error:
+            if len(records) == 1:
+                await self._set_aside(records[0], epoch, f"{type(error).__name__}: {error}")
+                return []
+            middle = len(records) // 2
+            return [
+                *await self._store(records[:middle], epoch),
+                *await self._store(records[middle:], epoch),
+            ]
+        self.stored += flushed.inserted
+        return list(flushed.arrived)
+
+    async def _set_aside(self, record: Record, epoch: int, error: str) -> None:
+        event = record.event
+        async with self._database.writing() as connection:
+            await connection.execute(
+                statement("set_aside"),
+                epoch,
+                record.position,
+                str(event.channel_id),
+                event.message_id,
+                msgspec.msgpack.encode(event),
+                error,
+            )
+        self.poisoned += 1
