@@ -108,6 +108,8 @@ class CacheSync:
         self.reason: str | None = "not connected yet"
         """Why polls are not answered from the cache; None when they are."""
         self._warms = 0
+        self.writes = 0
+        """How many events were applied, ever."""
 
     @property
     def trusted(self) -> Mark | None:
@@ -172,6 +174,7 @@ class CacheSync:
 
     def moved(self, applied: int) -> None:
         """Everything up to a position is confirmed to be in the cache."""
+        self.writes += applied - self.applied
         self.applied = applied
         self.changed.fire()
 

@@ -1,17 +1,22 @@
 """The database through asyncpg: two small pools, so that polls never starve behind the writer; time-outs everywhere."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import anyio
 import asyncpg
+import structlog
 
 from telewarden.messages import Key, State
 from telewarden.storage.breaker import Breaker
+from telewarden.storage.migrate import MigrationError, upgrade
 from telewarden.storage.rows import at, state_of
 from telewarden.storage.statements import statement
+
+log = structlog.get_logger(__name__)
 
 Connection = Any
 """An asyncpg connection out of a pool (asyncpg's own proxy type is generic over its record class)."""
@@ -54,10 +59,13 @@ class Database:
         writer: asyncpg.Pool[asyncpg.Record],
         *,
         timeout_s: float,
+        upgrade: Callable[[], Awaitable[object]] | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader, self._writer = reader, writer
         self._timeout_s = timeout_s
+        self._upgrade = upgrade
+        self._upgrading = anyio.Lock()
         self._clock_s = clock_s
         self.breaker = Breaker()
 
@@ -87,6 +95,7 @@ class Database:
         ) as error:
             text = f"the database lacks Telewarden's schema ({error}); run: telewarden db upgrade"
             self.breaker.broke(self._clock_s(), text)
+            await self._try_upgrade()
             raise SchemaMissing(text) from error
         except UNAVAILABLE as error:
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -94,6 +103,15 @@ class Database:
             raise DatabaseUnavailable(f"the database does not answer ({text})") from error
         else:
             self.breaker.succeeded()
+
+    async def _try_upgrade(self) -> None:
+        """Where a setting allows it (an empty database that came up after the daemon), once at a time."""
+        if self._upgrade is not None and not self._upgrading.locked():
+            async with self._upgrading:
+                try:
+                    await self._upgrade()
+                except MigrationError as error:
+                    log.error("upgrade_failed", error=str(error))
 
     async def ping(self) -> None:
         """Ask for a sign of life, and whether the schema is there."""
@@ -173,8 +191,12 @@ async def open_database(
     statement_timeout_s: float = 10.0,
     connect_timeout_s: float = 2.0,
     statement_cache_size: int = 100,
+    auto_migrate: bool = False,
 ) -> AsyncIterator[Database]:
-    """The database, whether it is up or not. Nothing connects before it is needed."""
+    """The database, whether it is up or not. Nothing connects before it is needed.
+
+    auto_migrate: bring the schema up to date when it turns out to be missing.
+    """
 
     async def pool(size: int, timeout_s: float) -> asyncpg.Pool[asyncpg.Record]:
         return await asyncpg.create_pool(
@@ -190,7 +212,12 @@ async def open_database(
     poll_timeout_s = min(statement_timeout_s, 2.0)
     reader, writer = await pool(reader_pool, poll_timeout_s), await pool(writer_pool, statement_timeout_s)
     try:
-        yield Database(reader, writer, timeout_s=connect_timeout_s)
+        yield Database(
+            reader,
+            writer,
+            timeout_s=connect_timeout_s,
+            upgrade=(lambda: upgrade(dsn, timeout_s=connect_timeout_s)) if auto_migrate else None,
+        )
     finally:
         reader.terminate()
         writer.terminate()

@@ -1,0 +1,253 @@
+"""Composition root: settings in, supervision tree out. The only place that wires the parts together."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import structlog
+from prometheus_client import CollectorRegistry
+
+from telewarden import logs
+from telewarden.failpoints import FailPoint
+from telewarden.health import Health
+from telewarden.metrics import DaemonMetrics, bounded_reason, fallback_counter
+from telewarden.notify import Notifier
+from telewarden.settings import Settings
+from telewarden.storage.acknowledger import JournalAcknowledger
+from telewarden.storage.cache import Cache, open_cache
+from telewarden.storage.cache_sync import CacheSync
+from telewarden.storage.database import Database, open_database
+from telewarden.storage.journal import Journal, open_journal
+from telewarden.storage.journal_file import JournalError
+from telewarden.storage.reader import Reader
+from telewarden.telegram.client import ClientSettings
+from telewarden.telegram.session import SessionInUse, SessionLock
+from telewarden.telegram.telethon_feed import TelethonFeed
+from telewarden.workers.api import ApiWorker
+from telewarden.workers.health import HealthWorker
+from telewarden.workers.listener import Listener, TelegramState
+from telewarden.workers.redis import RedisWorker
+from telewarden.workers.warmer import Warmer
+from telewarden.workers.writer import Writer
+from telewarden_supervisors import Backoff, ChildSpec, Intensity, Supervisor, SupervisorGaveUp
+
+log = structlog.get_logger(__name__)
+
+EXIT_UNUSABLE = 2
+"""The operator has to change something first: settings, another process, a file."""
+EXIT_GAVE_UP = 70
+"""The root supervisor gave up (EX_SOFTWARE); a service manager should start a fresh process."""
+
+_STOP_S = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The open stores. cache: None where none is configured."""
+
+    journal: Journal
+    database: Database
+    cache: Cache | None
+
+
+def run(settings: Settings) -> int:
+    """Run the daemon until it is told to stop. Returns the process's exit status."""
+    logs.configure(settings.log.level, settings.log.format)
+    try:
+        lock = SessionLock(settings.telegram.session_file)
+    except SessionInUse as error:
+        print(f"telewarden: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_UNUSABLE
+    try:
+        return anyio.run(_main, settings, backend="asyncio", backend_options={"use_uvloop": True})
+    finally:
+        lock.release()
+
+
+async def _main(settings: Settings) -> int:
+    try:
+        async with _open_stores(settings) as stores:
+            return await _supervise(settings, stores)
+    except* JournalError as group:
+        for error in group.exceptions:
+            print(f"telewarden: {error}", file=sys.stderr)  # noqa: T201
+    return EXIT_UNUSABLE
+
+
+@asynccontextmanager
+async def _open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    database = settings.database
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(
+            open_journal(
+                settings.journal.file,
+                max_bytes=settings.journal.max_bytes,
+                retention_events=settings.journal.retention_events,
+            )
+        )
+        stores = Stores(
+            journal=journal,
+            database=await stack.enter_async_context(
+                open_database(
+                    database.dsn.get_secret_value(),
+                    reader_pool=database.reader_pool,
+                    writer_pool=database.writer_pool,
+                    statement_timeout_s=database.statement_timeout_s,
+                    connect_timeout_s=database.connect_timeout_s,
+                    statement_cache_size=database.statement_cache_size,
+                    auto_migrate=database.auto_migrate,
+                )
+            ),
+            cache=await stack.enter_async_context(_cache(settings)) if settings.cache.url is not None else None,
+        )
+        yield stores
+
+
+def _cache(settings: Settings):  # type: ignore[no-untyped-def]
+    cache = settings.cache
+    assert cache.url is not None
+    return open_cache(
+        cache.url.get_secret_value(),
+        prefix=cache.prefix,
+        timeout_s=cache.timeout_s,
+        body_ttl_s=cache.body_ttl_s,
+        dedup_ttl_s=cache.dedup_ttl_s,
+        tombstone_ttl_s=cache.tombstone_ttl_s,
+        pending_bound=cache.pending_bound,
+    )
+
+
+def make_tree(settings: Settings, stores: Stores) -> Supervisor:
+    """Every worker under one root. One failing never takes another with it: one_for_one.
+
+    Stores come before those who use them; they stop in the reverse order, so that intake ends first.
+    """
+    journal, database, cache = stores.journal, stores.database, stores.cache
+    channel_ids = list(settings.telegram.channels)
+    registry = CollectorRegistry()
+    telegram = TelegramState()
+    sync = CacheSync(journal.changed)
+    if cache is None:
+        sync.reason = "no cache"
+    fallbacks = fallback_counter(registry)
+    reader = Reader(
+        journal,
+        database,
+        cache,
+        sync,
+        channel_ids=channel_ids,
+        on_fallback=lambda reason: fallbacks.labels(bounded_reason(reason)).inc(),
+    )
+    acknowledger = JournalAcknowledger(journal, database, sync, channel_ids=channel_ids)
+    writer = Writer(
+        journal,
+        database,
+        sync,
+        batch_size=settings.database.batch_size,
+        fail_point=FailPoint(settings.testing.fail_point),
+    )
+    health = Health(journal, database, sync, telegram, cached=cache is not None)
+    metrics = DaemonMetrics(journal, database, sync, writer, telegram)
+    registry.register(metrics)
+    listener = Listener(
+        _feed(settings),
+        journal,
+        database,
+        telegram,
+        channel_ids=channel_ids,
+        first_read=settings.telegram.first_read,
+        page=settings.telegram.history_page,
+        window=settings.telegram.recheck_window,
+        probe_s=settings.telegram.liveness_interval_s,
+        reconcile_s=settings.telegram.reconcile_interval_s,
+    )
+    api = ApiWorker(settings.http, reader, acknowledger, health, registry)
+    notifier = Notifier()
+    lease_s = settings.cache.lease_s
+    children = []
+    if cache is not None:
+        children = [
+            _child("redis", RedisWorker(cache, sync, journal, lease_s=lease_s).run, heartbeat_s=30.0),
+            _child(
+                "warmer",
+                Warmer(cache, sync, journal, database, channel_ids=channel_ids, lease_s=lease_s).run,
+                heartbeat_s=60.0,
+            ),
+        ]
+    children += [
+        _child("writer", writer.run, heartbeat_s=60.0),
+        _child("api", api.run, heartbeat_s=None),
+        _child("listener", listener.run, heartbeat_s=120.0),
+        _child("health", HealthWorker(health, database, journal, notifier).run, heartbeat_s=30.0),
+    ]
+    supervisor = Supervisor(
+        "telewarden",
+        children,
+        intensity=Intensity(restarts=20, period_s=60.0),
+        subscribers=[logs.log_supervision],
+    )
+    health.supervisor = metrics.supervisor = supervisor
+    return supervisor
+
+
+def _child(name: str, worker, *, heartbeat_s: float | None) -> ChildSpec:  # type: ignore[no-untyped-def]
+    return ChildSpec(
+        name,
+        worker,
+        start_timeout_s=20.0,
+        stop_timeout_s=3.0,
+        heartbeat_timeout_s=heartbeat_s,
+        backoff=Backoff(initial_s=0.1, factor=2.0, cap_s=10.0, jitter=0.2, reset_after_s=30.0),
+    )
+
+
+def _feed(settings: Settings) -> TelethonFeed:
+    telegram = settings.telegram
+    return TelethonFeed(
+        ClientSettings(
+            session_file=telegram.session_file,
+            api_id=telegram.api_id,
+            api_hash=telegram.api_hash.get_secret_value(),
+            dc_id=telegram.dc_id,
+            dc_address=telegram.dc_address,
+            dc_public_key_file=telegram.dc_public_key_file,
+        ),
+        request_timeout_s=telegram.request_timeout_s,
+    )
+
+
+async def _supervise(settings: Settings, stores: Stores) -> int:
+    supervisor = make_tree(settings, stores)
+    status = 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_stop_on_signal, supervisor)
+        try:
+            await supervisor.run()
+        except SupervisorGaveUp as error:
+            log.critical("gave_up", error=str(error))
+            status = EXIT_GAVE_UP
+        tasks.cancel_scope.cancel()
+    log.info("stopped", exit_status=status)
+    return status
+
+
+async def _stop_on_signal(supervisor: Supervisor) -> None:
+    """The first signal stops in order; a second one, or too slow a stop, ends the process at once.
+
+    That is safe too: whatever was answered or accepted is on disk.
+    """
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("stopping", signal=signal.Signals(number).name)
+            Notifier().stopping("stopping")
+            supervisor.request_stop(signal.Signals(number).name)
+            break
+        with anyio.move_on_after(_STOP_S):
+            async for number in signals:
+                log.warning("ending_at_once", signal=signal.Signals(number).name)
+                break
+    os._exit(1)

@@ -1,0 +1,101 @@
+"""The daemon's metrics: the names that dashboards already use, and those of the new parts. Read when scraped."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from telewarden.storage.cache_sync import CacheSync
+from telewarden.storage.database import Database
+from telewarden.storage.journal import Journal
+from telewarden.workers.listener import TelegramState
+from telewarden.workers.writer import Writer
+from telewarden_supervisors import Snapshot, Supervisor
+
+
+class DaemonMetrics(Collector):
+    """Looks at the parts when Prometheus asks, so that nothing has to keep a gauge up to date."""
+
+    def __init__(
+        self, journal: Journal, database: Database, sync: CacheSync, writer: Writer, telegram: TelegramState
+    ) -> None:
+        self._journal, self._database, self._sync = journal, database, sync
+        self._writer, self._telegram = writer, telegram
+        self.supervisor: Supervisor | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client's Collector."""
+        journal, sync, telegram = self._journal, self._sync, self._telegram
+        yield _gauge(
+            "telegram_connection_status", "1 while the connection to Telegram works.", telegram.connected
+        )
+        yield _gauge("telegram_session_loaded", "1 while the session is usable.", telegram.session_loaded)
+        yield _counter("telegram_messages_received", "Events accepted from Telegram.", telegram.received)
+        yield _counter("telegram_messages_published", "Messages stored in the database.", self._writer.stored)
+        yield _counter(
+            "telegram_publish_failures", "Events that the database refused.", self._writer.poisoned
+        )
+        yield _counter(
+            "telegram_retry_attempts", "Connections to Telegram lost or refused.", telegram.reconnects
+        )
+        yield _gauge(
+            "telegram_failure_queue_size", "Events that wait for the database to come back.", self._waiting()
+        )
+        yield _gauge("telewarden_journal_backlog_events", "Events not yet in the database.", journal.backlog)
+        yield _gauge("telewarden_journal_backlog_bytes", "Size of those events.", journal.unflushed_bytes)
+        yield _gauge("telewarden_cache_complete", "1 while polls are answered by the cache.", sync.reason is None)
+        yield _counter("gateway_cache_writes", "Events applied to the cache.", sync.writes)
+        yield _gauge("telewarden_database_up", "1 while the database answers.", not self._database.breaker.failed)
+        restarts = CounterMetricFamily("telewarden_worker_restarts", "Restarts of a worker.", labels=["worker"])
+        for child in self._children():
+            restarts.add_metric([child.name], child.restarts)
+        yield restarts
+
+    def _waiting(self) -> int:
+        return self._journal.backlog if self._database.breaker.failed else 0
+
+    def _children(self) -> tuple[Snapshot, ...]:
+        return self.supervisor.snapshot().children if self.supervisor is not None else ()
+
+
+def fallback_counter(registry: CollectorRegistry) -> Counter:
+    """Polls that the cache did not answer, by the reason; reasons are a few fixed words."""
+    return Counter(
+        "telewarden_cache_fallbacks_total",
+        "Polls that the cache could not answer, by reason.",
+        ["reason"],
+        registry=registry,
+    )
+
+
+FALLBACK_REASONS = frozenset(
+    {
+        "not connected yet",
+        "not warmed yet",
+        "being warmed",
+        "no cache",
+        "unavailable",
+        "other statuses",
+        "not only plain messages wait",
+        "a body has expired",
+        "not a master",
+        "no mark",
+        "other mark",
+        "other history",
+        "overflow",
+    }
+)
+
+
+def bounded_reason(reason: str) -> str:
+    """A fall-back reason as a label value: one of a fixed set."""
+    return reason if reason in FALLBACK_REASONS else "down"
+
+
+def _gauge(name: str, help_: str, value: float | bool) -> Metric:
+    return GaugeMetricFamily(name, help_, value=float(value))
+
+
+def _counter(name: str, help_: str, value: int) -> Metric:
+    return CounterMetricFamily(name, help_, value=value)

@@ -1,0 +1,38 @@
+"""What systemd is told over $NOTIFY_SOCKET; nothing happens where there is none (sd_notify(3))."""
+
+import os
+from collections.abc import Mapping
+
+import sdnotify
+
+
+class Notifier:
+    """Speaks to systemd. Its calls never block and never fail: a lost datagram is followed by another."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._socket = sdnotify.SystemdNotifier()
+        usec = environment.get("WATCHDOG_USEC", "")
+        pid = environment.get("WATCHDOG_PID", "")
+        ours = not pid or pid == str(os.getpid())
+        self.watchdog_s = int(usec) / 1_000_000 if usec.isdigit() and ours else None
+        """How long systemd waits for a sign of life, in seconds; None: no watchdog."""
+
+    def ready(self, status: str) -> None:
+        """Polls can be answered."""
+        self._socket.notify(f"READY=1\nSTATUS={_line(status)}")
+
+    def status(self, text: str) -> None:
+        """A line for `systemctl status`."""
+        self._socket.notify(f"STATUS={_line(text)}")
+
+    def alive(self) -> None:
+        """Pet the watchdog."""
+        self._socket.notify("WATCHDOG=1")
+
+    def stopping(self, status: str) -> None:
+        """The daemon ends itself."""
+        self._socket.notify(f"STOPPING=1\nSTATUS={_line(status)}")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
