@@ -6,6 +6,8 @@ from telewarden_supervisors.clock import Clock
 from telewarden_supervisors.context import WorkerContext
 from telewarden_supervisors.errors import (
     CancelledFromInside,
+    ChildAlive,
+    ChildExists,
     ChildNotFound,
     ChildStuck,
     Failure,
@@ -38,17 +40,29 @@ from telewarden_supervisors.events import (
     SupervisorStopping,
 )
 from telewarden_supervisors.snapshot import Snapshot
-from telewarden_supervisors.spec import ChildSpec, Restart, Strategy, Worker
+from telewarden_supervisors.spec import (
+    AnySpec,
+    AutoShutdown,
+    ChildSpec,
+    Restart,
+    Strategy,
+    SupervisorSpec,
+    Worker,
+)
 from telewarden_supervisors.state import State
 from telewarden_supervisors.stuck import end_process
 from telewarden_supervisors.supervisor import Supervisor
 
 __all__ = [
+    "AnySpec",
+    "AutoShutdown",
     "BackingOff",
     "Backoff",
     "BeatMissed",
     "CancelledFromInside",
+    "ChildAlive",
     "ChildEvent",
+    "ChildExists",
     "ChildFailed",
     "ChildFinished",
     "ChildNotFound",
@@ -79,6 +93,7 @@ __all__ = [
     "Supervisor",
     "SupervisorGaveUp",
     "SupervisorReady",
+    "SupervisorSpec",
     "SupervisorStopped",
     "SupervisorStopping",
     "Worker",

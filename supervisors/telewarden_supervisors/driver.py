@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import anyio
 
 from telewarden_supervisors.bus import Bus
-from telewarden_supervisors.clock import Clock, LoopClock
+from telewarden_supervisors.clock import Clock
+from telewarden_supervisors.context import WorkerContext
 from telewarden_supervisors.errors import SupervisorGaveUp
 from telewarden_supervisors.events import BeatMissed, Event, Stuck, SupervisorReady
 from telewarden_supervisors.instance import Instance, InstanceContext
@@ -21,18 +22,30 @@ from telewarden_supervisors.occurrences import (
     BecameReady,
     Begun,
     Cancel,
+    DeleteRequested,
     Ended,
     Escalate,
+    EscalatedFromBelow,
     Launch,
     Occurrence,
     StopRequested,
+    TerminateRequested,
     TimePassed,
 )
-from telewarden_supervisors.snapshot import Snapshot
-from telewarden_supervisors.spec import ChildSpec
+from telewarden_supervisors.spec import AnySpec, ChildSpec, SupervisorSpec, Worker
 from telewarden_supervisors.state import Child, Ending, State, SupervisorState
 
 Condition = Callable[[SupervisorState], bool]
+Stacks = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all supervisors of a tree share: where time, chance and events come from and go to."""
+
+    clock: Clock
+    random: Callable[[], float]
+    bus: Bus
 
 
 class Driver:
@@ -42,43 +55,41 @@ class Driver:
     happened: starting a task and cancelling a scope need no waiting. Only time needs a task, the one that
     called `run`.
 
-    escalate: is called with the names of the children that are stuck, once everything else has stopped.
+    escalate: is called with the paths and stacks of what is stuck, once everything else has stopped.
     """
 
-    def __init__(
-        self,
-        state: SupervisorState,
-        specs: Iterable[ChildSpec],
-        *,
-        clock: Clock | None,
-        random: Callable[[], float],
-        bus: Bus,
-        escalate: Callable[[tuple[str, ...]], None],
-    ) -> None:
-        self.state = state
-        self._specs = {spec.name: spec for spec in specs}
-        self._given_clock = clock
-        self._random = random
-        self._bus = bus
+    def __init__(self, path: str, spec: SupervisorSpec, escalate: Callable[[Stacks], None]) -> None:
+        self.state = SupervisorState(
+            path=path,
+            children={child.name: Child(child.name, child.policy) for child in spec.children},
+            strategy=spec.strategy,
+            intensity=spec.intensity,
+            auto_shutdown=spec.auto_shutdown,
+        )
+        self.specs: dict[str, AnySpec] = {child.name: child for child in spec.children}
+        self.below: dict[str, Driver] = {}
+        self.instances: dict[str, Instance] = {}
         self._escalate = escalate
-        self._instances: dict[str, Instance] = {}
+        self._stuck_below: dict[str, Stacks] = {}
         self._passing: list[BaseException] = []
         self._inbox: deque[Occurrence] = deque()
         self._is_feeding = False
         self._conditions: list[tuple[Condition, anyio.Event]] = []
         self._alarm: anyio.CancelScope | None = None
         self._alarm_at = math.inf
-        self._on_ready: Callable[[], None] | None = None
 
-    async def run(self, on_ready: Callable[[], None], first: Begun | StopRequested) -> None:
+    async def run(
+        self, surroundings: Surroundings, on_ready: Callable[[], None], first: Begun | StopRequested
+    ) -> None:
         """Starts the children and keeps them going until it is stopped or cancelled, or gives up.
 
         `on_ready` is called when the supervisor is; `first` is Begun, unless it is to stop before it starts.
 
         Raises SupervisorGaveUp, the cancellation, or what a worker raised that is no failure.
         """
+        self._surroundings = surroundings
+        self._clock = surroundings.clock
         self._on_ready = on_ready
-        self._clock = self._given_clock or LoopClock()
         async with anyio.create_task_group() as self._tasks:
             # Workers are started in whatever task made the decision; without this they would inherit the
             # context variables of the worker that happened to fail or become ready.
@@ -95,11 +106,13 @@ class Driver:
         self._is_feeding = True
         try:
             while self._inbox:
+                occurrence = self._inbox.popleft()
                 self.state, actions = decide(
-                    self.state, self._inbox.popleft(), self._clock.now(), self._random()
+                    self.state, occurrence, self._clock.now(), self._surroundings.random()
                 )
                 for action in actions:
                     self._perform(action)
+                self._forget_removed(occurrence)
                 self._check_conditions()
         finally:
             self._is_feeding = False
@@ -117,28 +130,14 @@ class Driver:
         try:
             await entry[1].wait()
         finally:
-            if entry in self._conditions:
-                self._conditions.remove(entry)
+            self._conditions.remove(entry)
 
-    def snapshot(self) -> tuple[Snapshot, ...]:
-        """The children in the order of their start."""
-        now = self._clock.now() if self.state.state is not State.WAITING else 0.0
-        return tuple(self._child_snapshot(child, now) for child in self.state.children.values())
-
-    def _child_snapshot(self, child: Child, now: float) -> Snapshot:
-        instance = self._instances.get(child.name)
-        beat_at = instance.context.last_beat if instance else None
-        backs_off = child.state is State.BACKING_OFF and child.deadline is not None
-        return Snapshot(
-            name=child.name,
-            state=child.state,
-            uptime_s=None if child.started_at is None else now - child.started_at,
-            restarts=max(0, child.instance - 1),
-            last_error=child.last_error,
-            next_restart_in_s=max(0.0, child.deadline - now) if backs_off and child.deadline else None,
-            status=instance.context.status_text if instance else "",
-            last_beat_age_s=None if beat_at is None else now - beat_at,
-        )
+    def stacks(self, name: str) -> Stacks:
+        """The paths and stacks of what keeps a child from ending: the worker, or what is stuck below it."""
+        if name in self._stuck_below:
+            return self._stuck_below[name]
+        instance = self.instances.get(name)
+        return {f"{self.state.path}/{name}": instance.stack if instance else ()}
 
     async def _keep_time_until_the_end(self) -> None:
         try:
@@ -151,8 +150,8 @@ class Driver:
             if not self._passing:
                 raise
         finally:
-            # Nothing is left to cancel, unless this very task was broken off: then the task group must not wait.
-            for instance in self._instances.values():
+            # Nothing is left to cancel, unless this very task was broken off: the task group must not wait then.
+            for instance in self.instances.values():
                 instance.cancel()
 
     async def _keep_time(self) -> None:
@@ -172,7 +171,7 @@ class Driver:
             name: beat_at
             for name, child in self.state.children.items()
             if child.state is State.RUNNING and child.deadline is not None and child.deadline <= now
-            if (beat_at := self._instances[name].context.last_beat) is not None
+            if (beat_at := self.instances[name].context.last_beat) is not None
         }
 
     def _perform(self, action: Action) -> None:
@@ -180,22 +179,35 @@ class Driver:
             case Launch(name, number):
                 self._launch(name, number)
             case Cancel(name):
-                if name in self._instances:
-                    self._instances[name].cancel()
+                if name in self.instances:
+                    self.instances[name].cancel()
             case Event():
                 self._publish(action)
             case Escalate(names):
-                self._escalate(names)
+                self._escalate({path: stack for name in names for path, stack in self.stacks(name).items()})
 
     def _launch(self, name: str, number: int) -> None:
         def on_ready() -> None:
             self.feed(BecameReady(name, number))
 
         path = f"{self.state.path}/{name}"
-        context = InstanceContext(name, self._clock.now, on_ready)
-        instance = Instance(path, number, self._specs[name].worker, context)
-        self._instances[name] = instance
+        spec = self.specs[name]
+        worker = spec.worker if isinstance(spec, ChildSpec) else self._supervisor_below(path, spec, number)
+        instance = Instance(path, number, worker, InstanceContext(name, self._clock.now, on_ready))
+        self.instances[name] = instance
         self._context.run(self._start_task, instance)
+
+    def _supervisor_below(self, path: str, spec: SupervisorSpec, number: int) -> Worker:
+        def escalate(stacks: Stacks) -> None:
+            self._stuck_below[spec.name] = stacks
+            self.feed(EscalatedFromBelow(spec.name, number))
+
+        driver = self.below[spec.name] = Driver(path, spec, escalate)
+
+        async def supervise(ctx: WorkerContext) -> None:
+            await driver.run(self._surroundings, ctx.ready, Begun())
+
+        return supervise
 
     def _start_task(self, instance: Instance) -> None:
         self._tasks.start_soon(self._run_instance, instance, name=instance.path)
@@ -203,20 +215,28 @@ class Driver:
     async def _run_instance(self, instance: Instance) -> None:
         outcome = await instance.run()
         name = instance.context.name
-        del self._instances[name]
+        del self.instances[name]
+        self._stuck_below.pop(name, None)
         if outcome.passes is not None:
             self._passing.append(outcome.passes)
         self.feed(Ended(name, instance.number, outcome.cause, passes=outcome.passes is not None))
 
     def _publish(self, event: Event) -> None:
-        if isinstance(event, (BeatMissed, Stuck)) and event.child in self._instances:
-            event = replace(event, stack=self._instances[event.child].stack)
-        self._bus.publish(event)
-        if isinstance(event, SupervisorReady) and self._on_ready is not None:
+        if isinstance(event, (BeatMissed, Stuck)) and event.child in self.instances:
+            event = replace(event, stack=self.instances[event.child].stack)
+        self._surroundings.bus.publish(event)
+        if isinstance(event, SupervisorReady):
             self._on_ready()
 
+    def _forget_removed(self, occurrence: Occurrence) -> None:
+        if isinstance(occurrence, (Ended, TerminateRequested, DeleteRequested)):
+            name = occurrence.name
+            if name not in self.state.children:
+                self.specs.pop(name, None)
+                self.below.pop(name, None)
+
     def _check_conditions(self) -> None:
-        for condition, event in tuple(self._conditions):
+        for condition, event in self._conditions:
             if condition(self.state):
                 event.set()
 
@@ -225,11 +245,11 @@ class Driver:
             raise self._passing[0]
         if self._passing:
             raise BaseExceptionGroup(f"raised under {self.state.path}", self._passing)
-        if self.state.ending is Ending.GAVE_UP:
-            failures = self.state.failures
-            error = SupervisorGaveUp(self.state.path, self.state.reason, failures)
-            if not failures:
-                raise error
-            raise error from ExceptionGroup(
-                f"failures under {self.state.path}", [failure.cause for failure in failures]
-            )
+        if self.state.ending is not Ending.GAVE_UP:
+            return
+        failures = self.state.failures
+        error = SupervisorGaveUp(self.state.path, self.state.reason, failures)
+        if failures:
+            causes = [failure.cause for failure in failures]
+            raise error from ExceptionGroup(f"failures under {self.state.path}", causes)
+        raise error

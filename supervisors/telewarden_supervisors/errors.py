@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -85,14 +85,20 @@ class CancelledFromInside(SupervisionError):
 
 
 class ChildStuck(SupervisionError):
-    """A worker did not end within its stop time-out after it had been cancelled."""
+    """Workers did not end within their stop time-outs after they had been cancelled.
 
-    def __init__(self, path: str, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        what = ", ".join(f"{path}/{name}" for name in names)
-        super().__init__(
-            f"{what} did not end when cancelled; a task cannot be killed, so only the end of the process helps"
-        )
+    `stacks` has for each one's path where it waits, outermost call first; a call that blocks a thread ends it.
+    """
+
+    def __init__(self, stacks: Mapping[str, tuple[str, ...]]) -> None:
+        self.stacks = dict(stacks)
+        lines = [
+            f"{', '.join(stacks)} did not end when cancelled; a task cannot be killed, so only the end of the "
+            "process helps"
+        ]
+        for path, stack in stacks.items():
+            lines += [f"  {path} waits in:", *(f"    {call}" for call in stack)]
+        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from telewarden_supervisors.events import Event
+from telewarden_supervisors.spec import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,28 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class StartRequested:
+    """Somebody wants a further child, after the others."""
+
+    name: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateRequested:
+    """Somebody wants a child stopped, and not started again until it is asked for."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRequested:
+    """Somebody wants a child that does not run forgotten."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestartRequested:
     """Somebody wants a fresh instance of a child; if it runs it is stopped first."""
 
@@ -65,7 +88,16 @@ class EscalatedFromBelow:
 
 
 Occurrence: TypeAlias = (
-    Begun | BecameReady | Ended | TimePassed | StopRequested | RestartRequested | EscalatedFromBelow
+    Begun
+    | BecameReady
+    | Ended
+    | TimePassed
+    | EscalatedFromBelow
+    | StopRequested
+    | StartRequested
+    | RestartRequested
+    | TerminateRequested
+    | DeleteRequested
 )
 
 

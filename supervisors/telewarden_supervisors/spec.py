@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -35,6 +36,19 @@ class Strategy(Enum):
     """the siblings that start after it"""
 
 
+class AutoShutdown(Enum):
+    """Whether a supervisor stops when significant children end by themselves (OTP "supervisor", `auto_shutdown`).
+
+    By itself means: a transient child returned, or a temporary one returned or failed.
+    """
+
+    NEVER = "never"
+    ANY_SIGNIFICANT = "any_significant"
+    """when the first one does"""
+    ALL_SIGNIFICANT = "all_significant"
+    """when the last one does"""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How a supervisor treats a child, whatever it consists of. The fields are those of `ChildSpec`."""
@@ -46,8 +60,11 @@ class Policy:
     backoff: Backoff
     intensity: Intensity | None
     wait_ready: bool
+    significant: bool
 
     def __post_init__(self) -> None:
+        if self.significant and self.restart is Restart.PERMANENT:
+            raise ValueError("a permanent child cannot be significant: it never ends by itself")
         for field in ("start_timeout_s", "stop_timeout_s", "heartbeat_timeout_s"):
             value = getattr(self, field)
             if value is not None and not value > 0:
@@ -59,7 +76,7 @@ class ChildSpec:
     """One worker and how it is supervised (OTP "supervisor", child specification).
 
     name: unique under its supervisor; not empty, without "/".
-    worker: `async def worker(ctx) -> None`; it runs until it is cancelled, unless it is transient or temporary.
+    worker: `async def worker(ctx) -> None`; runs until it is cancelled, unless it is transient or temporary.
     restart: when it is started again.
     start_timeout_s: from its start to `ctx.ready()`; longer counts as a failure. None: no limit.
     stop_timeout_s: from its cancellation to its end; longer and it is *stuck*. None: no limit.
@@ -70,8 +87,9 @@ class ChildSpec:
     intensity: a limit for this child alone, beside its supervisor's.
     wait_ready: whether the next sibling starts only after this one is ready (OTP's synchronous `init`), and
         whether the supervisor itself is ready only then. False for a worker that may take long.
+    significant: its end by itself may stop the supervisor, see `AutoShutdown`; not for a permanent child.
 
-    Raises ValueError for a bad name or a time-out that is not positive.
+    Raises ValueError for a bad name, a time-out that is not positive, or a significant permanent child.
     """
 
     name: str
@@ -83,6 +101,7 @@ class ChildSpec:
     backoff: Backoff = Backoff()  # noqa: RUF009 - a frozen value
     intensity: Intensity | None = None
     wait_ready: bool = True
+    significant: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -99,7 +118,67 @@ class ChildSpec:
             backoff=self.backoff,
             intensity=self.intensity,
             wait_ready=self.wait_ready,
+            significant=self.significant,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorSpec:
+    """A supervisor as a child of another: what it does, and how it is supervised itself.
+
+    name: unique under its parent; not empty, without "/".
+    children: in the order of their start.
+    strategy: who is restarted with a failed child.
+    intensity: how many restarts under it are too many; then it gives up, which is its failure to its parent.
+    auto_shutdown: whether it stops when significant children end by themselves.
+    restart, backoff, wait_ready, significant: as in `ChildSpec`.
+    own_intensity: what `ChildSpec.intensity` is for a worker.
+    start_timeout_s, stop_timeout_s: as in `ChildSpec`, but without a limit by default, as in OTP, since each
+        child below has its own. It is ready when its children are (see `Supervisor.wait_ready`).
+
+    Raises ValueError for a bad name, children with one name, a time-out that is not positive, a significant
+    permanent supervisor, or a significant child under one that never shuts down by itself.
+    """
+
+    name: str
+    children: Sequence[ChildSpec | SupervisorSpec] = ()
+    strategy: Strategy = Strategy.ONE_FOR_ONE
+    intensity: Intensity = Intensity()  # noqa: RUF009 - a frozen value
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    restart: Restart = Restart.PERMANENT
+    start_timeout_s: float | None = None
+    stop_timeout_s: float | None = None
+    backoff: Backoff = Backoff()  # noqa: RUF009 - a frozen value
+    own_intensity: Intensity | None = None
+    wait_ready: bool = True
+    significant: bool = False
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        counts = Counter(child.name for child in self.children)
+        repeated = sorted(name for name, count in counts.items() if count > 1)
+        if repeated:
+            raise ValueError(f"names must be unique among siblings; repeated: {', '.join(repeated)}")
+        for child in self.children:
+            check_significance(child, self.auto_shutdown)
+        self.policy  # noqa: B018 - a bad value is told where it was written
+
+    @property
+    def policy(self) -> Policy:
+        """What the state machine of its parent needs to know of it."""
+        return Policy(
+            restart=self.restart,
+            start_timeout_s=self.start_timeout_s,
+            stop_timeout_s=self.stop_timeout_s,
+            heartbeat_timeout_s=None,
+            backoff=self.backoff,
+            intensity=self.own_intensity,
+            wait_ready=self.wait_ready,
+            significant=self.significant,
+        )
+
+
+AnySpec: TypeAlias = ChildSpec | SupervisorSpec
 
 
 def check_name(name: str) -> None:
@@ -108,8 +187,7 @@ def check_name(name: str) -> None:
         raise ValueError(f"a name must not be empty and must not contain '/'; got {name!r}")
 
 
-def check_unique(names: Sequence[str]) -> None:
-    """Raises ValueError if two siblings have one name."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"names must be unique among siblings; repeated: {', '.join(repeated)}")
+def check_significance(child: AnySpec, auto_shutdown: AutoShutdown) -> None:
+    """Raises ValueError for a significant child under a supervisor that never shuts down by itself, as in OTP."""
+    if child.significant and auto_shutdown is AutoShutdown.NEVER:
+        raise ValueError(f"{child.name} is significant, but auto_shutdown is NEVER")

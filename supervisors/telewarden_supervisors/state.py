@@ -9,7 +9,7 @@ from enum import Enum
 
 from telewarden_supervisors.backoff import Intensity
 from telewarden_supervisors.errors import Failure
-from telewarden_supervisors.spec import Policy, Strategy
+from telewarden_supervisors.spec import AutoShutdown, Policy, Strategy
 
 
 class State(Enum):
@@ -75,7 +75,7 @@ class Child:
     restarted_at: tuple[float, ...] = ()
     last_error: str | None = None
     cause: Exception | None = None
-    then: Then = Then.REST
+    then: Then = Then.FAIL
 
 
 class Ending(Enum):
@@ -83,6 +83,8 @@ class Ending(Enum):
 
     STOPPED = "stopped"
     """it was asked to, or cancelled"""
+    SHUT_DOWN = "shut down"
+    """a significant child ended by itself"""
     GAVE_UP = "gave up"
     """restarting did not help, or a child is stuck"""
 
@@ -105,6 +107,7 @@ class SupervisorState:
     children: Mapping[str, Child]
     strategy: Strategy = Strategy.ONE_FOR_ONE
     intensity: Intensity = field(default_factory=Intensity)
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER
     state: State = State.WAITING
     ready: bool = False
     all_started: bool = False

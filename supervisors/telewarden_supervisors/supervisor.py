@@ -8,71 +8,71 @@ from collections.abc import Callable, Sequence
 import anyio
 from anyio.abc import TaskStatus
 
+from telewarden_supervisors import commands
 from telewarden_supervisors.backoff import Intensity
 from telewarden_supervisors.bus import Bus, EventStream
-from telewarden_supervisors.clock import Clock
-from telewarden_supervisors.driver import Driver
-from telewarden_supervisors.errors import ChildNotFound, ChildStuck, NotRunning, StartFailed, SupervisionError
+from telewarden_supervisors.clock import Clock, LoopClock
+from telewarden_supervisors.driver import Driver, Stacks, Surroundings
+from telewarden_supervisors.errors import ChildStuck, NotRunning, SupervisionError
 from telewarden_supervisors.events import Event
-from telewarden_supervisors.occurrences import Begun, RestartRequested, StopRequested
-from telewarden_supervisors.snapshot import Snapshot
-from telewarden_supervisors.spec import ChildSpec, Strategy, check_name, check_unique
-from telewarden_supervisors.state import Child, State, SupervisorState
+from telewarden_supervisors.occurrences import Begun, StopRequested
+from telewarden_supervisors.snapshot import Snapshot, children_snapshot
+from telewarden_supervisors.spec import AnySpec, AutoShutdown, Strategy, SupervisorSpec
+from telewarden_supervisors.state import State
 from telewarden_supervisors.stuck import end_process
-
-RUNS = frozenset({State.STARTING, State.RUNNING})
 
 
 class Supervisor:
     """Starts workers in order, keeps them running, and stops them in reverse order (OTP "supervisor").
 
     name: the first part of the paths in events.
-    children: in the order of their start.
+    children: in the order of their start; a `SupervisorSpec` among them is a supervisor below this one.
     strategy: who is restarted with a failed child.
     intensity: how many restarts are too many; then it gives up.
+    auto_shutdown: whether it stops when significant children end by themselves.
     clock: time in seconds; the event loop's own by default.
     random: gives numbers in [0, 1) for the jitter.
-    subscribers: are called with each event, on the event loop; they must be quick. What they raise is
-        counted in `subscriber_errors` and goes no further. For anything slower use `subscribe()`.
+    subscribers: are called with each event of the whole tree, on the event loop; they must be quick. What
+        they raise is counted in `subscriber_errors` and goes no further. For anything slower use `subscribe()`.
     on_stuck: is called once when stuck children keep it from ending, after everything else was stopped.
-        By default it ends the process with status 70 and every thread's stack on standard error. If it
-        returns, `run` waits for the stuck children.
+        By default it ends the process with status 70 and the stacks on standard error. If it returns, `run`
+        waits for the stuck children.
 
-    It runs once. All methods are to be called on the event loop that runs it. Raises ValueError for a bad
-    name or for children with one name.
+    It runs once. All methods are to be called on the event loop that runs it, from any task. A child is
+    named by its path below this supervisor: "writer", or "storage/writer".
+
+    Raises ValueError for a bad name, children with one name, or significant children without auto_shutdown.
     """
 
     def __init__(
         self,
         name: str,
-        children: Sequence[ChildSpec] = (),
+        children: Sequence[AnySpec] = (),
         *,
         strategy: Strategy = Strategy.ONE_FOR_ONE,
         intensity: Intensity = Intensity(),  # noqa: B008 - a frozen value
+        auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
         clock: Clock | None = None,
         random: Callable[[], float] = random_module.random,
         subscribers: Sequence[Callable[[Event], None]] = (),
         on_stuck: Callable[[ChildStuck], None] = end_process,
     ) -> None:
-        check_name(name)
-        check_unique([child.name for child in children])
         self.name = name
+        self._clock = clock
+        self._random = random
         self._on_stuck = on_stuck
         self._bus = Bus(subscribers)
         self._was_run = False
+        self._started_at: float | None = None
         self._stop_reason: str | None = None
-        state = SupervisorState(
-            path=name,
-            children={child.name: Child(child.name, child.policy) for child in children},
-            strategy=strategy,
-            intensity=intensity,
+        spec = SupervisorSpec(
+            name, tuple(children), strategy=strategy, intensity=intensity, auto_shutdown=auto_shutdown
         )
-        self._driver = Driver(
-            state, children, clock=clock, random=random, bus=self._bus, escalate=self._end_with_stuck_children
-        )
+        self._driver = Driver(name, spec, self._escalate)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Runs until it is stopped (then it returns), cancelled, or gives up.
+        """Runs until it is stopped, or shuts down with a significant child (then it returns), is cancelled,
+        or gives up.
 
         `task_status` is told when it is ready (see `wait_ready`). However it ends, the children are stopped
         in reverse order first, each with its stop time-out, also when it is cancelled.
@@ -83,9 +83,13 @@ class Supervisor:
         if self._was_run:
             raise SupervisionError(f"the supervisor {self.name} has been run; make another one")
         self._was_run = True
+        self._clock = self._clock or LoopClock()
+        self._started_at = self._clock.now()
+        first = Begun() if self._stop_reason is None else StopRequested(self._stop_reason)
         try:
-            first = Begun() if self._stop_reason is None else StopRequested(self._stop_reason)
-            await self._driver.run(task_status.started, first)
+            await self._driver.run(
+                Surroundings(self._clock, self._random, self._bus), task_status.started, first
+            )
         finally:
             self._bus.end()
 
@@ -107,41 +111,71 @@ class Supervisor:
 
         Raises NotRunning if it stops before that.
         """
-        await self._driver.until(lambda state: state.ready or state.state in (State.STOPPING, State.STOPPED))
+        over = (State.STOPPING, State.STOPPED)
+        await self._driver.until(lambda state: state.ready or state.state in over)
         if not self._driver.state.ready:
-            raise self._not_running()
+            raise NotRunning(self.name, self._driver.state.state.value)
 
-    async def restart_child(self, name: str) -> None:
+    async def start_child(self, spec: AnySpec, *, under: str = "") -> None:
+        """Adds a child after the others and waits until it is ready; `under` is the path of its supervisor.
+
+        It stays if its start fails, and is treated as its specification says.
+
+        Raises ChildExists; StartFailed if its first instance ends before it is ready; ChildStuck; NotRunning
+        if the supervisor does not run, or stops meanwhile; ChildNotFound for `under`; ValueError if it is
+        significant and the supervisor has no auto_shutdown.
+        """
+        await commands.start_child(commands.supervisor_below(self._driver, under), spec)
+
+    async def restart_child(self, path: str) -> None:
         """Stops a child if it runs, starts a fresh instance without a delay, and waits until that is ready.
 
-        It is no failure and counts against no intensity. A finished or stopped child is started, one that
-        backs off is started at once.
+        It is no failure, counts against no intensity and leaves the siblings alone, whatever the strategy. A
+        finished or stopped child is started, one that backs off is started at once.
 
         Raises ChildNotFound; ChildStuck if it does not stop; StartFailed if the new instance ends before it
         is ready; NotRunning if the supervisor does not run, or stops meanwhile.
         """
-        before = self._child(name)
-        if self._driver.state.state not in RUNS:
-            raise self._not_running()
-        self._driver.feed(RestartRequested(name))
-        number = before.instance + 1
-        await self._driver.until(
-            lambda state: state.state not in RUNS or _is_decided(state.children.get(name), number)
-        )
-        child = self._driver.state.children.get(name)
-        if child is not None and child.state is State.STUCK:
-            raise ChildStuck(self.name, [name])
-        if self._driver.state.state not in RUNS:
-            raise self._not_running()
-        if child is None or child.instance > number or child.state not in (State.RUNNING, State.FINISHED):
-            raise StartFailed(self.name, name, child.last_error if child else None)
+        driver, name = self._place(path)
+        await commands.restart_child(driver, name)
+
+    async def terminate_child(self, path: str) -> None:
+        """Stops a child and waits until it has ended. It stays specified, unless it is temporary.
+
+        It starts again with `restart_child`, or, as in OTP, with its siblings when they restart together.
+
+        Raises ChildNotFound; ChildStuck; NotRunning.
+        """
+        driver, name = self._place(path)
+        await commands.terminate_child(driver, name)
+
+    def delete_child(self, path: str) -> None:
+        """Forgets a child that was terminated or has finished.
+
+        Raises ChildNotFound; ChildAlive if it runs or is about to; NotRunning.
+        """
+        driver, name = self._place(path)
+        commands.delete_child(driver, name)
 
     def snapshot(self) -> Snapshot:
         """The tree as it is now."""
-        return Snapshot(name=self.name, state=self._driver.state.state, children=self._driver.snapshot())
+        now = self._clock.now() if self._clock is not None and self._started_at is not None else 0.0
+        state = self._driver.state
+        return Snapshot(
+            name=self.name,
+            state=state.state,
+            uptime_s=None
+            if self._started_at is None or state.state is State.STOPPED
+            else now - self._started_at,
+            last_error=state.failures[-1].text if state.failures else None,
+            children=children_snapshot(self._driver, now),
+        )
 
     def subscribe(self, buffered: int = 1000) -> EventStream:
-        """A stream of all events from now on, holding at most `buffered` unread ones. Close it after use."""
+        """A stream of all events of the tree from now on, holding at most `buffered` unread ones.
+
+        Close it after use; it is a context manager. Raises ValueError unless `buffered` is positive.
+        """
         return self._bus.subscribe(buffered)
 
     @property
@@ -149,21 +183,9 @@ class Supervisor:
         """How often a subscriber raised."""
         return self._bus.callback_errors
 
-    def _child(self, name: str) -> Child:
-        children = self._driver.state.children
-        if name not in children:
-            raise ChildNotFound(self.name, name, children)
-        return children[name]
+    def _place(self, path: str) -> tuple[Driver, str]:
+        above, _, name = path.rpartition("/")
+        return commands.supervisor_below(self._driver, above), name
 
-    def _not_running(self) -> NotRunning:
-        return NotRunning(self.name, self._driver.state.state.value)
-
-    def _end_with_stuck_children(self, names: tuple[str, ...]) -> None:
-        self._on_stuck(ChildStuck(self.name, names))
-
-
-def _is_decided(child: Child | None, number: int) -> bool:
-    """Whether instance `number` of a child is ready or will never be."""
-    if child is None or child.state is State.STUCK or child.instance > number:
-        return True
-    return child.instance == number and child.state is not State.STARTING
+    def _escalate(self, stacks: Stacks) -> None:
+        self._on_stuck(ChildStuck(stacks))

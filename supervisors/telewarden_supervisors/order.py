@@ -1,0 +1,62 @@
+"""What can be done next among the children: one stop after the other, one start after the other, the end."""
+
+from __future__ import annotations
+
+from telewarden_supervisors import events
+from telewarden_supervisors.child_rules import launch, stop
+from telewarden_supervisors.occurrences import Escalate, Finish
+from telewarden_supervisors.spec import Strategy
+from telewarden_supervisors.state import ALIVE, State, Then
+from telewarden_supervisors.step import Step
+
+
+def settle(step: Step) -> None:
+    """Does what has become possible. Nobody starts while somebody has to stop."""
+    _advance_stops(step)
+    if step.stop_queue:
+        return
+    if step.state in (State.STARTING, State.RUNNING) and not step.all_started:
+        _advance_starts(step)
+    elif step.state is State.STOPPING:
+        _advance_end(step)
+
+
+def _advance_stops(step: Step) -> None:
+    while step.stop_queue:
+        child = step.children.get(step.stop_queue[0])
+        if child is not None and child.state in (State.STARTING, State.RUNNING):
+            stop(step, child, Then.REST if step.state is State.STOPPING else Then.REJOIN)
+            return
+        if child is not None and child.state is State.STOPPING:
+            return
+        step.stop_queue = step.stop_queue[1:]
+
+
+def _advance_starts(step: Step) -> None:
+    children = tuple(step.children.values())
+    if step.strategy is Strategy.ONE_FOR_ALL and any(child.state is State.BACKING_OFF for child in children):
+        return
+    for child in children:
+        if child.state is State.WAITING:
+            launch(step, child)
+        if step.strategy is Strategy.REST_FOR_ONE and child.state is State.BACKING_OFF:
+            return
+        passed = child.was_ready or child.state in (State.FINISHED, State.STOPPED)
+        if child.policy.wait_ready and not passed:
+            return
+    step.all_started = True
+    if not step.ready:
+        step.ready, step.state = True, State.RUNNING
+        step.emit(events.SupervisorReady(supervisor=step.path, at=step.now))
+
+
+def _advance_end(step: Step) -> None:
+    alive = tuple(child.name for child in step.children.values() if child.state in ALIVE)
+    if not alive:
+        step.state = State.STOPPED
+        step.emit(events.SupervisorStopped(supervisor=step.path, at=step.now))
+        step.actions.append(Finish())
+    elif not step.escalated:
+        step.escalated = True
+        step.emit(events.Escalated(supervisor=step.path, at=step.now, stuck=alive))
+        step.actions.append(Escalate(alive))
