@@ -1,5 +1,7 @@
 """The database through asyncpg: two small pools, so that polls never starve behind the writer; time-outs everywhere."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager

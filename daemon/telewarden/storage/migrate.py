@@ -1,5 +1,7 @@
 """Brings a database to the schema that this version needs: numbered SQL files, each in a transaction, under a lock."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from importlib.resources import files
