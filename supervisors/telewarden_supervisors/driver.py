@@ -9,6 +9,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from telewarden_supervisors.bus import Bus
 from telewarden_supervisors.clock import Clock
@@ -90,6 +91,11 @@ class Driver:
         self._surroundings = surroundings
         self._clock = surroundings.clock
         self._on_ready = on_ready
+        try:
+            await checkpoint_if_cancelled()
+        except anyio.get_cancelled_exc_class():
+            self.feed(StopRequested("it was cancelled before it started"))
+            raise
         async with anyio.create_task_group() as self._tasks:
             # Workers are started in whatever task made the decision; without this they would inherit the
             # context variables of the worker that happened to fail or become ready.

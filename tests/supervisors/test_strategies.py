@@ -28,7 +28,7 @@ from telewarden_supervisors import (
 )
 
 if TYPE_CHECKING:
-    from tests.supervisors.conftest import Running, Seen
+    from supervisors.conftest import Running, Seen
 
 pytestmark = pytest.mark.anyio
 

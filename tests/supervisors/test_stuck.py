@@ -26,7 +26,7 @@ from telewarden_supervisors import (
 )
 
 if TYPE_CHECKING:
-    from tests.supervisors.conftest import Seen
+    from supervisors.conftest import Seen
 
 pytestmark = pytest.mark.anyio
 
