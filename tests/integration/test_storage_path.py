@@ -1,0 +1,333 @@
+"""Journal, writer, cache and reader on a real PostgreSQL and a real Valkey."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import asyncpg
+import msgspec
+import pytest
+import redis.asyncio
+
+from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
+from support.servers import Servers
+from telewarden.messages import Acknowledged, Content, Posted, message_uuid
+from telewarden.storage.acceptance import Channel, Gone
+from telewarden.storage.batch import write_batch
+from telewarden_http.protocols import AmbiguousMessage, Source, Unavailable, UnknownChannel
+
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+OTHER = CHANNELS[1]
+
+
+@pytest.fixture
+async def pipeline(tmp_path: Path, servers: Servers) -> AsyncIterator[Pipeline]:
+    async with open_pipeline(tmp_path, servers.dsn, servers.cache_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sql(servers: Servers) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await asyncpg.connect(servers.dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def valkey(servers: Servers) -> "AsyncIterator[redis.asyncio.Redis]":
+    async with redis.asyncio.Redis.from_url(servers.cache_url) as client:
+        yield client
+
+
+async def test_a_message_is_served_by_each_source_with_the_same_bytes(pipeline: Pipeline) -> None:
+    await pipeline.accept([post(1, "BUY PETR4"), post(2, "SELL"), post(2, "SELL VALE3", edit_date_s=9)])
+    journal = await pipeline.page()
+    async with pipeline.running():
+        await pipeline.flushed()
+        await pipeline.trusted()
+        cache = await pipeline.page()
+        pipeline.sync.distrust("for the test")
+        database = await pipeline.page()
+    assert (journal.source, cache.source, database.source) == (Source.JOURNAL, Source.CACHE, Source.DATABASE)
+    assert b",".join(journal.bodies) == b",".join(cache.bodies) == b",".join(database.bodies)
+    first = msgspec.json.decode(database.bodies[0])
+    assert first["id"] == str(message_uuid(CHANNELS[0], 1))
+    assert first["text"] == "BUY PETR4"
+
+
+async def test_a_poll_sees_what_was_accepted_before_any_store_has_it(pipeline: Pipeline) -> None:
+    await pipeline.accept([post(1, "first")])
+    async with pipeline.running():
+        await pipeline.flushed()
+        await pipeline.trusted()
+    # No worker runs any more: the stores stay as they are.
+    await pipeline.accept([post(2, "second"), post(1, "first, edited", edit_date_s=5), post(3, "third")])
+    await pipeline.acknowledge(3)
+    assert await pipeline.poll() == (Source.CACHE, ["first, edited", "second"])
+    pipeline.sync.distrust("for the test")
+    assert await pipeline.poll() == (Source.DATABASE, ["first, edited", "second"])
+
+
+async def test_an_acknowledged_message_is_not_served_again_by_any_source(pipeline: Pipeline) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one"), post(2, "two")])
+        await pipeline.trusted()
+        assert await pipeline.acknowledge(1) == 1
+        assert await pipeline.acknowledge(1) == 0
+        assert await pipeline.poll() == (Source.CACHE, ["two"])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert await pipeline.poll() == (Source.CACHE, ["two"])
+        pipeline.sync.distrust("for the test")
+        assert await pipeline.poll() == (Source.DATABASE, ["two"])
+
+
+async def test_a_limit_is_filled_although_the_oldest_messages_were_just_acknowledged(pipeline: Pipeline) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(n, str(n)) for n in range(1, 21)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+    await pipeline.acknowledge(*range(1, 11))
+    expected = [str(n) for n in range(11, 16)]
+    assert await pipeline.poll(limit=5) == (Source.CACHE, expected)
+    pipeline.sync.distrust("for the test")
+    assert await pipeline.poll(limit=5) == (Source.DATABASE, expected)
+
+
+async def test_the_cache_is_not_trusted_after_it_was_emptied(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
+) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one")])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        await valkey.flushall()
+        assert await pipeline.poll() == (Source.DATABASE, ["one"])
+        await pipeline.wait_until(lambda: pipeline.sync.trusted is None)
+        await pipeline.trusted()
+        assert await pipeline.poll() == (Source.CACHE, ["one"])
+
+
+async def test_another_processes_mark_proves_nothing(pipeline: Pipeline, valkey: "redis.asyncio.Redis") -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one")])
+        await pipeline.flushed()
+        await pipeline.trusted()
+    history = pipeline.sync.history
+    await valkey.set("telegram:mark", f"{history}:somebody-elses", px=60_000)
+    assert await pipeline.poll() == (Source.DATABASE, ["one"])
+    await valkey.set("telegram:mark", "0123456789abcdef0123456789abcdef01234567:x", px=60_000)
+    assert await pipeline.poll() == (Source.DATABASE, ["one"])
+    assert pipeline.reasons[-2:] == ["other mark", "other mark"]
+
+
+async def test_a_mark_expires_unless_it_is_renewed(tmp_path: Path, servers: Servers) -> None:
+    async with open_pipeline(tmp_path, servers.dsn, servers.cache_url, lease_s=0.2) as pipeline:
+        async with pipeline.running():
+            await pipeline.accept([post(1, "one")])
+            await pipeline.flushed()
+            await pipeline.trusted()
+        with anyio.fail_after(5):
+            while (await pipeline.poll()) != (Source.DATABASE, ["one"]):
+                pass
+        assert pipeline.reasons[-1] == "no mark"
+
+
+async def test_an_expired_body_is_read_from_memory_or_the_database(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
+) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one"), post(2, "two")])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        await valkey.delete(f"telegram:msg:{CHANNELS[0]}:1")
+        assert await pipeline.poll() == (Source.CACHE, ["one", "two"])
+        pipeline.sync.mirror.clear()
+        assert await pipeline.poll() == (Source.CACHE, ["one", "two"])
+
+
+async def test_the_keys_of_the_contract_are_written_with_their_ttls(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
+) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one")])
+        await pipeline.trusted()
+    channel = CHANNELS[0]
+    body = msgspec.json.decode(await valkey.get(f"telegram:msg:{channel}:1"))
+    assert body["text"] == "one"
+    assert 3500 < await valkey.ttl(f"telegram:msg:{channel}:1") <= 3600
+    assert await valkey.get(f"telegram:dedup:{channel}:1") == b"1"
+    assert 7100 < await valkey.ttl(f"telegram:dedup:{channel}:1") <= 7200
+    assert await valkey.zrange(f"telegram:channel:{channel}:recent", 0, -1, withscores=True) == [
+        (b"1", 1_730_649_600_000.0)
+    ]
+
+
+async def test_a_channel_with_too_many_waiting_messages_is_answered_by_the_database(
+    tmp_path: Path, servers: Servers
+) -> None:
+    async with open_pipeline(tmp_path, servers.dsn, servers.cache_url) as pipeline:
+        pipeline.cache._settings = (3600, 7200, 7200, 3, 1000)
+        async with pipeline.running():
+            await pipeline.accept([post(n, str(n)) for n in range(1, 6)])
+            await pipeline.flushed()
+            await pipeline.trusted()
+            assert await pipeline.poll() == (Source.DATABASE, ["1", "2", "3", "4", "5"])
+            assert pipeline.reasons[-1] == "overflow"
+
+
+async def test_everything_is_stored_as_the_contract_names_it(
+    pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with pipeline.running("writer"):
+        await pipeline.accept([post(1, "one"), post(1, "one, edited", edit_date_s=5), post(2, "two"), post(3, "three")])
+        await pipeline.acknowledge(2, channel=CHANNELS[0], by="tp-capital")
+        await pipeline.accept([Gone(CHANNELS[0], 3)])
+        await pipeline.flushed()
+    rows = await sql.fetch("select * from telegram_gateway.messages order by message_id")
+    assert [row["message_id"] for row in rows] == [1, 2, 3]
+    assert [row["status"] for row in rows] == ["received", "published", "deleted"]
+    assert [row["text"] for row in rows] == ["one, edited", "two", "three"]
+    assert all(row["source"] == "mtproto" and row["channel_id"] == str(CHANNELS[0]) for row in rows)
+    assert msgspec.json.decode(rows[1]["metadata"])["processed_by"] == "tp-capital"
+    assert rows[1]["published_at"] is not None
+    assert rows[2]["deleted_at"] is not None
+    assert msgspec.json.decode(rows[2]["metadata"])["deletion"]["reason"] == "deleted on Telegram"
+    revisions = await sql.fetch("select text from telegram_gateway.message_revisions")
+    assert [row["text"] for row in revisions] == ["one"]
+    acknowledged = await sql.fetch("select message_id, consumer from telegram_gateway.acknowledgements")
+    assert [tuple(row) for row in acknowledged] == [(2, "tp-capital")]
+
+
+async def test_a_batch_written_twice_stores_everything_once(
+    pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await pipeline.journal.open_channel(Channel(-5, floor=10))
+    await pipeline.accept([post(1, "one"), post(7, "found later", channel=-5)])
+    records = pipeline.journal.tail.after(0)
+    with pytest.raises(Exception, match="upgrade"):
+        await pipeline.database.ping()  # the schema is made on first use
+    first, second = [await write_batch(sql, records, epoch=1) for _ in range(2)]
+    assert (first.inserted, second.inserted) == (2, 0)
+    # Also the repeated batch knows that it is the one that brought the message in.
+    assert [p.message_id for p in first.arrived] == [p.message_id for p in second.arrived] == [7]
+    assert (await write_batch(sql, records, epoch=2)).arrived == []
+    assert await sql.fetchval("select count(*) from telegram_gateway.messages") == 2
+
+
+async def test_a_post_that_may_be_old_is_served_only_on_the_databases_word(pipeline: Pipeline) -> None:
+    await pipeline.journal.open_channel(Channel(-5, floor=10))
+    pipeline.reader._channel_ids = frozenset({*CHANNELS, -5})
+    await pipeline.accept([post(7, "late", channel=-5)])
+    assert (await pipeline.poll(-5)) == (Source.JOURNAL, [])
+    async with pipeline.running():
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert (await pipeline.poll(-5)) == (Source.CACHE, ["late"])
+
+
+async def test_an_acknowledgement_that_is_older_than_its_message_meets_it_on_arrival(
+    pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with pipeline.running("writer"):
+        await pipeline.journal.append(lambda at: [Acknowledged(CHANNELS[0], 9, "tp-capital", at)])
+        await pipeline.flushed()
+        await pipeline.accept([post(9, "acknowledged before it came")])
+        await pipeline.flushed()
+    assert await sql.fetchval("select status from telegram_gateway.messages") == "published"
+
+
+async def test_an_event_that_the_database_refuses_never_blocks_the_others(
+    pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    poison = Posted(CHANNELS[0], 2, Content(text="NUL \0 inside"), 0, 5, True)
+    await pipeline.accept([post(1, "one")])
+    await pipeline.journal.append(lambda _: [poison])
+    await pipeline.accept([post(3, "three")])
+    async with pipeline.running("writer"):
+        await pipeline.flushed()
+    stored = await sql.fetch("select message_id from telegram_gateway.messages order by 1")
+    assert [row["message_id"] for row in stored] == [1, 3]
+    aside = await sql.fetchrow("select message_id, error from telegram_gateway.poison_events")
+    assert aside is not None
+    assert aside["message_id"] == 2
+    assert "NUL" in aside["error"] or "0x00" in aside["error"] or "null" in aside["error"].lower()
+    assert pipeline.writer.poisoned == 1
+
+
+async def test_a_bare_id_that_waits_in_two_channels_is_ambiguous_and_nothing_changes(pipeline: Pipeline) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(5, "here"), post(5, "there", channel=OTHER), post(6, "alone")])
+        await pipeline.trusted()
+        with pytest.raises(AmbiguousMessage, match=r"-1001649127711.*channel"):
+            await pipeline.acknowledge(6, 5)
+        assert (await pipeline.poll())[1] == ["here", "alone"]
+        assert await pipeline.acknowledge(5, channel=OTHER) == 1
+        # Now it waits in one channel only.
+        assert await pipeline.acknowledge(5, 6) == 2
+
+
+async def test_an_acknowledgement_finds_its_message_by_whichever_store_is_up(pipeline: Pipeline) -> None:
+    async with pipeline.running("writer"):
+        await pipeline.accept([post(1, "stored"), post(2, "stored too")])
+        await pipeline.flushed()
+    assert await pipeline.acknowledge(1) == 1
+    assert await pipeline.acknowledge(1, 999) == 0
+    await pipeline.accept([post(3, "only in the journal")])
+    pipeline.database.breaker.broke(float("inf"), "for the test")
+    assert await pipeline.acknowledge(3) == 1
+    with pytest.raises(Unavailable, match="channel"):
+        await pipeline.acknowledge(2)
+    assert await pipeline.acknowledge(2, channel=CHANNELS[0]) == 1
+
+
+async def test_an_unknown_channel_is_refused(pipeline: Pipeline) -> None:
+    with pytest.raises(UnknownChannel, match="-77"):
+        await pipeline.poll(-77)
+    with pytest.raises(UnknownChannel, match="-77"):
+        await pipeline.acknowledge(1, channel=-77)
+
+
+async def test_one_message_is_found_by_its_id_wherever_it_is(pipeline: Pipeline) -> None:
+    wanted = message_uuid(CHANNELS[0], 1)
+    await pipeline.accept([post(1, "one")])
+    in_tail = await pipeline.reader.message(wanted)
+    async with pipeline.running("writer"):
+        await pipeline.flushed()
+    stored = await pipeline.reader.message(wanted)
+    assert in_tail == stored
+    assert stored is not None
+    await pipeline.accept([post(1, "one, edited", edit_date_s=5)])
+    edited = await pipeline.reader.message(wanted)
+    assert edited is not None
+    assert msgspec.json.decode(edited)["text"] == "one, edited"
+    pipeline.database.breaker.broke(float("inf"), "for the test")
+    with pytest.raises(Unavailable):
+        await pipeline.reader.message(message_uuid(CHANNELS[0], 404))
+
+
+async def test_statuses_that_the_cache_does_not_keep_are_answered_by_the_database(pipeline: Pipeline) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one"), post(2, "two")])
+        await pipeline.acknowledge(1)
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert await pipeline.poll(statuses=("published",)) == (Source.DATABASE, ["one"])
+        assert await pipeline.poll(statuses=("received", "queued")) == (Source.CACHE, ["two"])
+        assert await pipeline.poll(statuses=("published",), exclude_processed_by="tp-capital") == (
+            Source.DATABASE,
+            [],
+        )
+
+
+async def test_a_queued_row_of_the_old_system_is_served_to_who_asks_for_it(
+    pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with pipeline.running("writer"):
+        await pipeline.accept([post(1, "one"), post(2, "two")])
+        await pipeline.flushed()
+    await sql.execute("update telegram_gateway.messages set status = 'queued' where message_id = 1")
+    async with pipeline.running():
+        await pipeline.trusted()
+        assert await pipeline.poll(statuses=("received", "queued")) == (Source.DATABASE, ["one", "two"])
+        assert await pipeline.poll() == (Source.CACHE, ["two"])
