@@ -72,7 +72,7 @@ def iso_ms(us: int) -> str:
     us: microseconds since the epoch, rounded down to the millisecond; negative before 1970.
     Raises ValueError outside the years 1 to 9999.
     """
-    # The minute is cached: the times of one message, and of neighbours, mostly share it. Percent formatting: an f-string
-    # with format specifiers takes a third longer, and a poll's worth of messages holds hundreds of times.
+    # The minute is cached: the times of one message, and of neighbours, mostly share it. Percent formatting,
+    # since an f-string with format specifiers takes a third longer.
     minutes, rest = divmod(us, 60_000_000)
     return "%s%02d.%03dZ" % (_to_the_minute(minutes), rest // 1_000_000, rest // 1000 % 1000)  # noqa: UP031

@@ -1,0 +1,137 @@
+"""The app: routes, who may use them, and what errors turn into."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+from quart import Quart, Response, request
+from werkzeug.exceptions import (
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+    RequestTimeout,
+)
+
+from telewarden_http.auth import Keyring
+from telewarden_http.boundary import ROUTE, Boundary, internal_error, log_unexpected
+from telewarden_http.errors import ApiError, KeyMissing
+from telewarden_http.messages import MessageRoutes
+from telewarden_http.metrics import ApiMetrics
+from telewarden_http.monitoring import MonitoringRoutes
+from telewarden_http.protocols import (
+    Acknowledger,
+    AmbiguousMessage,
+    HealthReporter,
+    MessageReader,
+    RequestRefused,
+    Unavailable,
+    UnknownChannel,
+)
+from telewarden_http.responses import failure
+from telewarden_http.settings import ApiSettings
+
+View = Callable[..., Awaitable[Response]]
+_SETTINGS = "TELEWARDEN_API"
+
+
+def create_app(
+    *,
+    reader: MessageReader,
+    acknowledger: Acknowledger,
+    health: HealthReporter,
+    settings: ApiSettings,
+    registry: CollectorRegistry,
+) -> Quart:
+    """The polling API as CONTRACT.md §1 has it, on whatever stands behind the three protocols.
+
+    registry: where the API's metrics are put, and what /metrics shows.
+    Raises ValueError if the registry already holds an API's metrics.
+    """
+    metrics = ApiMetrics(registry)
+    app = Quart("telewarden_http", static_folder=None)
+    app.config[_SETTINGS] = settings
+    app.config["MAX_CONTENT_LENGTH"] = settings.body_limit_bytes
+    app.config["BODY_TIMEOUT"] = settings.body_timeout_s
+    app.config["RESPONSE_TIMEOUT"] = settings.send_timeout_s
+    # Errors are answers here, also under test; a redirect would be one that the contract does not know.
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
+
+    messages = MessageRoutes(reader, acknowledger, metrics, settings.answer_timeout_s)
+    monitoring = MonitoringRoutes(health, registry, settings.service)
+    guard = Keyring(settings)
+    watch_guard = guard if settings.monitoring_needs_key else None
+    _route(app, "GET", "/api/messages/unprocessed", messages.unprocessed, guard)
+    _route(app, "POST", "/api/messages/mark-processed", messages.mark_processed, guard)
+    _route(app, "GET", "/api/messages/<message_id>", messages.message, guard, "/api/messages/{id}")
+    _route(app, "GET", "/health", monitoring.overall, watch_guard)
+    _route(app, "GET", "/health/live", monitoring.live, watch_guard)
+    _route(app, "GET", "/health/ready", monitoring.ready, watch_guard)
+    _route(app, "GET", "/metrics", monitoring.metrics, watch_guard)
+    _answer_errors(app, settings)
+    app.asgi_app = Boundary(app.asgi_app, metrics)  # type: ignore[method-assign]
+    return app
+
+
+def settings_of(app: Quart) -> ApiSettings:
+    """The settings that an app of `create_app` was made with; the defaults for any other app."""
+    settings = app.config.get(_SETTINGS)
+    return settings if isinstance(settings, ApiSettings) else ApiSettings()
+
+
+def _route(
+    app: Quart, method: str, rule: str, view: View, guard: Keyring | None, template: str | None = None
+) -> None:
+    async def guarded(**arguments: str) -> Response:
+        scope = cast(dict[str, Any], request.scope)
+        scope[ROUTE] = template or rule
+        if guard is not None:
+            guard.admit(scope["headers"])
+        return await view(**arguments)
+
+    app.add_url_rule(rule, endpoint=rule, view_func=guarded, methods=[method])
+
+
+def _answer_errors(app: Quart, settings: ApiSettings) -> None:
+    @app.errorhandler(ApiError)
+    async def wrong_request(error: ApiError) -> Response:
+        headers = {"WWW-Authenticate": 'Bearer realm="telewarden"'} if isinstance(error, KeyMissing) else {}
+        return failure(error.status, str(error), headers)
+
+    @app.errorhandler(RequestRefused)
+    async def refused(error: RequestRefused) -> Response:
+        match error:
+            case Unavailable():
+                return failure(503, str(error), {"Retry-After": str(settings.retry_after_s)})
+            case UnknownChannel():
+                return failure(404, str(error))
+            case AmbiguousMessage():
+                return failure(409, str(error))
+            case _:
+                return failure(400, str(error))
+
+    @app.errorhandler(HTTPException)
+    async def framework(error: HTTPException) -> Response:
+        match error:
+            case NotFound():
+                return failure(404, "There is no such route")
+            case MethodNotAllowed():
+                allowed = ", ".join(sorted(error.valid_methods or ()))
+                return failure(
+                    405,
+                    f"The method {request.method[:20]} is not allowed here; use {allowed}",
+                    {"Allow": allowed},
+                )
+            case RequestEntityTooLarge():
+                return failure(413, f"The body is larger than {settings.body_limit_bytes} bytes")
+            case RequestTimeout():
+                return failure(408, f"The body did not arrive within {settings.body_timeout_s:g} s")
+            case _:
+                return failure(error.code or 400, error.name)
+
+    @app.errorhandler(Exception)
+    async def unexpected(error: Exception) -> Response:
+        request_id = log_unexpected(error, request.scope)
+        return failure(500, internal_error(request_id), {"X-Request-Id": request_id})

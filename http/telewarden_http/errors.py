@@ -1,0 +1,37 @@
+"""The errors that the API answers with, each with its status and a text for the client."""
+
+
+class ApiError(Exception):
+    """Base of the answers that are the client's doing; `str(error)` is the message in the body."""
+
+    status = 400
+
+
+class BadRequest(ApiError):
+    """The request cannot be understood; the message names the parameter and what it must be (400)."""
+
+
+class KeyMissing(ApiError):
+    """The route needs a key and the request carries none (401)."""
+
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A key is required: send X-API-Key, X-Gateway-Token or Authorization: Bearer with the request"
+        )
+
+
+class KeyWrong(ApiError):
+    """The request carries a key, but none that is known (403)."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("The key is not valid")
+
+
+class MessageNotFound(ApiError):
+    """There is no message with this id (404)."""
+
+    status = 404

@@ -1,0 +1,81 @@
+"""The routes that consumers live on: poll, acknowledge, look at one message."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from quart import Response, request
+
+from telewarden_http.errors import MessageNotFound
+from telewarden_http.metrics import ApiMetrics
+from telewarden_http.parameters import parse_mark_processed, parse_message_id, parse_unprocessed
+from telewarden_http.protocols import Acknowledger, MessageReader, Source, Unavailable
+from telewarden_http.responses import json_response, success, success_list
+
+_T = TypeVar("_T")
+
+_SOURCE_HEADERS = {
+    Source.CACHE: {"X-Telewarden-Source": "cache"},
+    Source.DATABASE: {"X-Telewarden-Source": "database"},
+    Source.JOURNAL: {
+        "X-Telewarden-Source": "journal",
+        "X-Telewarden-Degraded": "cache and database are down; older messages may be missing",
+    },
+}
+
+
+class MessageRoutes:
+    """The handlers; parsing and shapes are elsewhere, so each is a line of three parts: read, ask, answer."""
+
+    def __init__(
+        self, reader: MessageReader, acknowledger: Acknowledger, metrics: ApiMetrics, answer_timeout_s: float
+    ) -> None:
+        self._reader = reader
+        self._acknowledger = acknowledger
+        self._metrics = metrics
+        self._answer_timeout_s = answer_timeout_s
+
+    async def unprocessed(self) -> Response:
+        """`GET /api/messages/unprocessed`"""
+        query = parse_unprocessed(request.scope["query_string"])
+        page = await self._in_time(self._reader.unprocessed(query))
+        self._metrics.answer(page.source)
+        filters = {
+            "channelId": query.channel,
+            "statuses": query.statuses,
+            "excludeProcessedBy": query.exclude_processed_by,
+        }
+        body = success_list(page.bodies, count=page.count, filters=filters)
+        return json_response(body, headers=_SOURCE_HEADERS[page.source])
+
+    async def mark_processed(self) -> Response:
+        """`POST /api/messages/mark-processed`"""
+        wanted = parse_mark_processed(
+            await request.get_data(cache=False, as_text=False, parse_form_data=False)
+        )
+        marked = await self._in_time(self._acknowledger.mark_processed(wanted))
+        return json_response(
+            success(
+                message=f"Marked {marked.updated} of {marked.requested} messages as processed",
+                data={
+                    "requested": marked.requested,
+                    "updated": marked.updated,
+                    "processedBy": wanted.processed_by,
+                },
+            )
+        )
+
+    async def message(self, message_id: str) -> Response:
+        """`GET /api/messages/{id}`"""
+        wanted = parse_message_id(message_id)
+        body = await self._in_time(self._reader.message(wanted))
+        if body is None:
+            raise MessageNotFound(f"There is no message with the id {wanted}")
+        return json_response(b'{"success":true,"data":' + body + b"}")
+
+    async def _in_time(self, answer: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout(self._answer_timeout_s):
+                return await answer
+        except TimeoutError:
+            raise Unavailable("The stores did not answer in time; try again") from None

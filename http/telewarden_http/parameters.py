@@ -1,0 +1,174 @@
+"""What a request asks for: query strings and bodies turned into plain values, or a 400 that names the problem."""
+
+import re
+from typing import Final
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import msgspec
+
+from telewarden_http.errors import BadRequest, MessageNotFound
+from telewarden_http.protocols import MarkProcessed, UnprocessedQuery
+
+STATUSES: Final = frozenset(
+    ("received", "retrying", "published", "queued", "failed", "reprocess_pending", "reprocessed", "deleted")
+)
+"""The statuses that the contract knows (§2)."""
+
+LIMIT_MAX: Final = 10_000
+IDS_MAX: Final = 10_000
+NAME_MAX: Final = 200
+"""Characters in a consumer's name."""
+
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_CHANNEL = re.compile(r"-?[1-9][0-9]{0,18}")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_LIMIT = re.compile(r"[0-9]{1,9}")
+_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_SHOWN = 60
+
+
+def parse_unprocessed(query_string: bytes) -> UnprocessedQuery:
+    """The poll that a query string asks for. A blank parameter counts as absent, an unknown one is ignored.
+
+    Raises BadRequest.
+    """
+    given = _parse_query(query_string)
+    channel = given.get("channel")
+    if not channel:
+        raise BadRequest('The parameter "channel" is required: the id of a Telegram channel')
+    consumer = given.get("excludeProcessedBy") or None
+    return UnprocessedQuery(
+        channel=_channel(channel),
+        statuses=_statuses(given.get("status", "")),
+        exclude_processed_by=None if consumer is None else _name("excludeProcessedBy", consumer),
+        limit=_limit(given.get("limit", "")),
+    )
+
+
+def parse_mark_processed(body: bytes) -> MarkProcessed:
+    """The acknowledgement that a JSON body asks for. Raises BadRequest."""
+    match _parse_json(body):
+        case dict() as given:
+            pass
+        case _:
+            raise BadRequest("The body must be a JSON object")
+    match given.get("messageIds"):
+        case [_, *_] as ids if len(ids) <= IDS_MAX:
+            pass
+        case [_, *_] as ids:
+            raise BadRequest(f'"messageIds" holds {len(ids)} ids; at most {IDS_MAX} fit into a request')
+        case _:
+            raise BadRequest('"messageIds" is required: a list with at least one Telegram message id')
+    channel = given.get("channel")
+    return MarkProcessed(
+        message_ids=tuple([_message_id(position, value) for position, value in enumerate(ids)]),
+        processed_by=_name("processedBy", given.get("processedBy")),
+        channel=None if channel is None else _channel(channel),
+    )
+
+
+def parse_message_id(text: str) -> UUID:
+    """The UUID in a path. Raises MessageNotFound for anything else, since no message has such an id."""
+    if _UUID.fullmatch(text) is None:
+        raise MessageNotFound(f"There is no message with the id {_show(text)}: it is not a UUID")
+    return UUID(text)
+
+
+def _parse_query(query_string: bytes) -> dict[str, str]:
+    if not query_string:
+        return {}
+    try:
+        pairs = parse_qsl(query_string.decode(), keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise BadRequest(
+            "The query string cannot be read: percent-encoded UTF-8, at most 100 fields"
+        ) from None
+    given = dict(pairs)
+    if len(given) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRequest(f"The parameter {_show(twice)} is given more than once")
+    return given
+
+
+def _parse_json(body: bytes) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise BadRequest("The body is not usable JSON: it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise BadRequest(f"The body is not JSON: not UTF-8 at byte {_first_bad_byte(body)}") from None
+    except ValueError as error:
+        reason = str(error)
+        if "(byte " not in reason:
+            reason = f"{reason} (of {len(body)} bytes)"
+        raise BadRequest(f"The body is not JSON: {reason}") from None
+
+
+def _first_bad_byte(body: bytes) -> int:
+    # The decoder counts from the start of the string that it was in; the client needs the place in the body.
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(body)
+
+
+def _channel(value: object) -> str:
+    text = str(value) if type(value) is int else value
+    if isinstance(text, str) and _CHANNEL.fullmatch(text) and _INT64_MIN <= int(text) <= _INT64_MAX:
+        return text
+    raise BadRequest(
+        f'"channel" must be the id of a Telegram channel, like "-1001649127710", not {_show(value)}'
+    )
+
+
+def _statuses(text: str) -> tuple[str, ...]:
+    asked = dict.fromkeys(word for part in text.split(",") if (word := part.strip()))
+    for status in asked:
+        if status not in STATUSES:
+            raise BadRequest(f'"status" must be of {", ".join(sorted(STATUSES))}, not {_show(status)}')
+    return tuple(asked) or ("received",)
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return 1000
+    if _LIMIT.fullmatch(text) and 1 <= int(text) <= LIMIT_MAX:
+        return int(text)
+    raise BadRequest(f'"limit" must be a whole number from 1 to {LIMIT_MAX}, not {_show(text)}')
+
+
+def _name(parameter: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise BadRequest(f'"{parameter}" is required: the name of the consumer, a string that is not blank')
+    if len(value) > NAME_MAX:
+        raise BadRequest(f'"{parameter}" has {len(value)} characters; at most {NAME_MAX} are allowed')
+    # PostgreSQL can store neither, in text or in jsonb.
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise BadRequest(f'"{parameter}" must not hold NUL or lone surrogates')
+    return value
+
+
+def _message_id(position: int, value: object) -> int:
+    # bool is an int to Python, but not to anyone who reads JSON.
+    if type(value) is int:
+        number = value
+    elif isinstance(value, str) and _INTEGER.fullmatch(value):
+        number = int(value)
+    else:
+        raise BadRequest(
+            f'"messageIds[{position}]" must be a decimal string or an integer, not {_show(value)}'
+        )
+    if not _INT64_MIN <= number <= _INT64_MAX:
+        raise BadRequest(f'"messageIds[{position}]" does not fit into 64 bits: {_show(value)}')
+    return number
+
+
+def _show(value: object) -> str:
+    try:
+        text = msgspec.json.encode(value).decode()
+    except (ValueError, RecursionError):  # an int too long to print, a lone surrogate
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
