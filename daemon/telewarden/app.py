@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -33,7 +33,10 @@ from telewarden.workers.listener import Listener, TelegramState
 from telewarden.workers.redis import RedisWorker
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
-from telewarden_supervisors import Backoff, ChildSpec, Intensity, Supervisor, SupervisorGaveUp
+from telewarden_http.app import create_app
+from telewarden_http.metrics import ApiMetrics
+from telewarden_http.settings import ApiSettings, is_loopback
+from telewarden_supervisors import Backoff, ChildSpec, Intensity, Supervisor, SupervisorGaveUp, Worker
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +110,7 @@ async def _open_stores(settings: Settings) -> AsyncIterator[Stores]:
         yield stores
 
 
-def _cache(settings: Settings):  # type: ignore[no-untyped-def]
+def _cache(settings: Settings) -> AbstractAsyncContextManager[Cache]:
     cache = settings.cache
     assert cache.url is not None
     return open_cache(
@@ -165,7 +168,20 @@ def make_tree(settings: Settings, stores: Stores) -> Supervisor:
         probe_s=settings.telegram.liveness_interval_s,
         reconcile_s=settings.telegram.reconcile_interval_s,
     )
-    api = ApiWorker(settings.http, reader, acknowledger, health, registry)
+    api_settings = _api_settings(settings)
+    api_metrics = ApiMetrics(registry)
+    api = ApiWorker(
+        lambda: create_app(
+            reader=reader,
+            acknowledger=acknowledger,
+            health=health,
+            settings=api_settings,
+            registry=registry,
+            metrics=api_metrics,
+        ),
+        host=settings.http.host,
+        port=settings.http.port,
+    )
     notifier = Notifier()
     lease_s = settings.cache.lease_s
     children = []
@@ -194,7 +210,7 @@ def make_tree(settings: Settings, stores: Stores) -> Supervisor:
     return supervisor
 
 
-def _child(name: str, worker, *, heartbeat_s: float | None) -> ChildSpec:  # type: ignore[no-untyped-def]
+def _child(name: str, worker: Worker, *, heartbeat_s: float | None) -> ChildSpec:
     return ChildSpec(
         name,
         worker,
@@ -202,6 +218,17 @@ def _child(name: str, worker, *, heartbeat_s: float | None) -> ChildSpec:  # typ
         stop_timeout_s=3.0,
         heartbeat_timeout_s=heartbeat_s,
         backoff=Backoff(initial_s=0.1, factor=2.0, cap_s=10.0, jitter=0.2, reset_after_s=30.0),
+    )
+
+
+def _api_settings(settings: Settings) -> ApiSettings:
+    http = settings.http
+    token = http.gateway_token
+    return ApiSettings(
+        api_keys={name: secret.get_secret_value() for name, secret in http.api_keys.items()},
+        gateway_tokens={"gateway": token.get_secret_value()} if token is not None else {},
+        monitoring_needs_key=not is_loopback(http.host),
+        body_limit_bytes=http.body_limit_bytes,
     )
 
 

@@ -1,0 +1,163 @@
+"""The old consumer, as the contract describes it: polls a channel, acknowledges each message in a call of its own."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import anyio
+import httpx
+import msgspec
+
+LIMIT = 100
+_TIMEOUT_S = 5.0
+_RETRY_S = 0.1
+_ACKNOWLEDGERS = 4
+
+
+@dataclass
+class Received:
+    """What a consumer got of one message: the text and time (wall clock, ms) of its first poll, and whether the
+    acknowledgement was answered 200."""
+
+    text: str | None
+    polled_at_ms: float
+    acknowledged: bool = False
+
+
+@dataclass
+class Consumption:
+    """What a consumer got, by (channel, message id), and what it noticed.
+
+    served_again: polls that served a message after its acknowledgement was answered. sources: answered polls by source.
+    errors: answers that were not 2xx, and requests without an answer, by kind. slow: polls over the time-out.
+    """
+
+    received: dict[tuple[int, int], Received] = field(default_factory=dict)
+    served_again: list[tuple[int, int]] = field(default_factory=list)
+    sources: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
+    polls: int = 0
+    poll_ms: list[float] = field(default_factory=list)
+
+    def count_error(self, kind: str) -> None:
+        """One more of a kind of error."""
+        self.errors[kind] = self.errors.get(kind, 0) + 1
+
+    @property
+    def acknowledged(self) -> int:
+        """Messages whose acknowledgement was answered 200."""
+        return sum(1 for received in self.received.values() if received.acknowledged)
+
+
+class _Message(msgspec.Struct, rename="camel"):
+    message_id: str
+    text: str | None
+    caption: str | None
+
+
+class _Answer(msgspec.Struct):
+    success: bool
+    data: list[_Message]
+
+
+class Consumer:
+    """Polls every channel, an interval after each answer, and acknowledges what it got.
+
+    interval_s: in seconds. names_channel: send the channel with an acknowledgement, which the old consumer does not.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        channel_ids: Sequence[int],
+        *,
+        interval_s: float,
+        name: str,
+        names_channel: bool = False,
+    ) -> None:
+        self._names_channel = names_channel
+        self._channel_ids = channel_ids
+        self._interval_s = interval_s
+        self._name = name
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            headers={"X-API-Key": api_key, "Content-Type": "application/json"},
+            timeout=_TIMEOUT_S,
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
+            trust_env=False,
+        )
+        self._decode = msgspec.json.Decoder(_Answer).decode
+        self.got = Consumption()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        send, receive = anyio.create_memory_object_stream[tuple[int, int]](max_buffer_size=100_000)
+        async with self._client, anyio.create_task_group() as tasks, send, receive:
+            for channel_id in self._channel_ids:
+                tasks.start_soon(self._poll_for_ever, channel_id, send.clone())
+            for _ in range(_ACKNOWLEDGERS):
+                tasks.start_soon(self._acknowledge_for_ever, receive.clone())
+
+    async def _poll_for_ever(
+        self, channel_id: int, found: "anyio.abc.ObjectSendStream[tuple[int, int]]"
+    ) -> None:
+        parameters = {"channel": str(channel_id), "status": "received,queued", "limit": str(LIMIT)}
+        async with found:
+            while True:
+                acknowledged = {key for key, r in self.got.received.items() if r.acknowledged and key[0] == channel_id}
+                began = time.perf_counter()
+                try:
+                    answer = await self._client.get("/api/messages/unprocessed", params=parameters)
+                except httpx.HTTPError as error:
+                    self.got.count_error(f"poll: {type(error).__name__}")
+                    await anyio.sleep(_RETRY_S)
+                    continue
+                self.got.polls += 1
+                if answer.status_code != 200:
+                    self.got.count_error(f"poll: {answer.status_code}")
+                    await anyio.sleep(_RETRY_S)
+                    continue
+                self.got.poll_ms.append((time.perf_counter() - began) * 1000)
+                source = answer.headers.get("X-Telewarden-Source", "none")
+                self.got.sources[source] = self.got.sources.get(source, 0) + 1
+                for key in self._take(channel_id, answer.content, acknowledged):
+                    await found.send(key)
+                await anyio.sleep(self._interval_s)
+
+    def _take(self, channel_id: int, body: bytes, acknowledged: set[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Note what an answer holds; returns what is new. acknowledged: what was answered before the poll began."""
+        now_ms = time.time() * 1000
+        new = []
+        for message in self._decode(body).data:
+            key = (channel_id, int(message.message_id))
+            text = message.text if message.text is not None else message.caption
+            if key in acknowledged:
+                self.got.served_again.append(key)
+            elif key not in self.got.received:
+                self.got.received[key] = Received(text, now_ms)
+                new.append(key)
+            else:
+                self.got.received[key].text = text
+        return new
+
+    async def _acknowledge_for_ever(
+        self, found: "anyio.abc.ObjectReceiveStream[tuple[int, int]]"
+    ) -> None:
+        async with found:
+            async for channel_id, message_id in found:
+                body: dict[str, object] = {"messageIds": [str(message_id)], "processedBy": self._name}
+                if self._names_channel:
+                    body["channel"] = str(channel_id)
+                while not self.got.received[channel_id, message_id].acknowledged:
+                    try:
+                        answer = await self._client.post("/api/messages/mark-processed", json=body)
+                    except httpx.HTTPError as error:
+                        self.got.count_error(f"acknowledge: {type(error).__name__}")
+                        await anyio.sleep(_RETRY_S)
+                        continue
+                    if answer.status_code == 200:
+                        self.got.received[channel_id, message_id].acknowledged = True
+                    else:
+                        self.got.count_error(f"acknowledge: {answer.status_code}")
+                        await anyio.sleep(_RETRY_S)

@@ -1,0 +1,76 @@
+"""Compares, id by id, what Telegram has, what the database holds and what a consumer got. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from telewarden.sandbox.consumer import Consumption
+
+Id = tuple[int, int]
+"""(channel id, message id)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """One message as Telegram has it."""
+
+    text: str | None
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One row as the database has it."""
+
+    text: str | None
+    status: str
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The differences, each with the messages that it concerns and why."""
+
+    lost: dict[Id, str] = field(default_factory=dict)
+    duplicated: dict[Id, str] = field(default_factory=dict)
+    stale: dict[Id, str] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        """No difference at all."""
+        return not (self.lost or self.duplicated or self.stale)
+
+    def lines(self, at_most: int = 20) -> list[str]:
+        """What to tell a person."""
+        found = [
+            f"{kind}: channel {channel}, message {message}: {why}"
+            for kind, differences in (("lost", self.lost), ("duplicated", self.duplicated), ("stale", self.stale))
+            for (channel, message), why in sorted(differences.items())
+        ]
+        return found[:at_most] + ([f"… and {len(found) - at_most} more"] if len(found) > at_most else [])
+
+
+def judge(truth: Mapping[Id, Truth], rows: Iterable[tuple[Id, Stored]], got: Consumption) -> Verdict:
+    """Compare. A message that was deleted on Telegram before a poll could serve it need not have been polled."""
+    verdict = Verdict()
+    stored: dict[Id, Stored] = {}
+    for key, row in rows:
+        if key in stored:
+            verdict.duplicated[key] = "two rows in the database"
+        stored[key] = row
+    for key in stored.keys() - truth.keys():
+        verdict.duplicated[key] = "a row that Telegram does not know"
+    for key in got.served_again:
+        verdict.duplicated[key] = "served again after its acknowledgement"
+    for key, message in truth.items():
+        found = stored.get(key)
+        if found is None:
+            verdict.lost[key] = "not in the database"
+            continue
+        if key not in got.received and not message.deleted:
+            verdict.lost[key] = "never served"
+        if message.deleted and found.status != "deleted":
+            verdict.stale[key] = f"deleted on Telegram, {found.status} in the database"
+        elif found.text != message.text:
+            verdict.stale[key] = f"the database has {found.text!r}, Telegram {message.text!r}"
+        elif not message.deleted and found.status == "deleted":
+            verdict.stale[key] = "deleted in the database, not on Telegram"
+    return verdict
