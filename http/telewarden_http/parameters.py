@@ -1,6 +1,7 @@
 """What a request asks for: query strings and bodies turned into plain values, or a 400 that names the problem."""
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -28,10 +29,11 @@ _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE
 _SHOWN = 60
 
 
+@lru_cache(maxsize=256)
 def parse_unprocessed(query_string: bytes) -> UnprocessedQuery:
     """The poll that a query string asks for. A blank parameter counts as absent, an unknown one is ignored.
 
-    Raises BadRequest.
+    Consumers send the same few again and again, so the latest are remembered. Raises BadRequest.
     """
     given = _parse_query(query_string)
     channel = given.get("channel")

@@ -1,12 +1,13 @@
 """The shapes of answers: the contract's envelopes, as finished bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from quart import Response
 
-JSON: Final = "application/json"
+_HEADERS: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+_NONE: Final[dict[str, str]] = {}
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
@@ -15,19 +16,12 @@ def failure_body(message: str) -> bytes:
     return _encoder.encode({"success": False, "message": message})
 
 
-def json_response(
-    body: bytes, status: int = 200, headers: Mapping[str, str] | Sequence[tuple[str, str]] = ()
-) -> Response:
+def json_response(body: bytes, status: int = 200, headers: dict[str, str] = _NONE) -> Response:
     """An answer that holds JSON and is not to be kept by anyone in between."""
-    response = Response(body, status=status, content_type=JSON)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers.extend(headers)
-    return response
+    return Response(body, status=status, headers=_HEADERS | headers)
 
 
-def failure(
-    status: int, message: str, headers: Mapping[str, str] | Sequence[tuple[str, str]] = ()
-) -> Response:
+def failure(status: int, message: str, headers: dict[str, str] = _NONE) -> Response:
     """The contract's failure."""
     return json_response(failure_body(message), status, headers)
 
