@@ -153,7 +153,7 @@ class Driver:
             # Bounded by the stop time-outs; a child that outlives its own is escalated.
             with anyio.CancelScope(shield=True):
                 await self._keep_time()
-            if not self._passing:
+            if not self._passing and self.state.ending is not Ending.GAVE_UP:
                 raise
         finally:
             # Nothing is left to cancel, unless this very task was broken off: the task group must not wait then.

@@ -75,7 +75,8 @@ class Supervisor:
         or gives up.
 
         `task_status` is told when it is ready (see `wait_ready`). However it ends, the children are stopped
-        in reverse order first, each with its stop time-out, also when it is cancelled.
+        in reverse order first, each with its stop time-out, also when it is cancelled. A cancellation passes
+        through, unless it met a supervisor that was giving up, or a child that is stuck: then that is raised.
 
         Raises SupervisorGaveUp when restarting does not help; KeyboardInterrupt, SystemExit and the like
         when a worker raised them; SupervisionError when it has been run before.

@@ -44,7 +44,7 @@ async def test_a_slow_subscriber_loses_the_oldest_events_and_knows_how_many(runn
             await supervisor.restart_child("a")
         got = [type(event).__name__ async for event in stream]
     assert got == ["Stopping", "Stopped", "SupervisorStopped"]
-    assert stream.dropped == 5
+    assert stream.dropped == 8
 
 
 async def test_a_failing_subscriber_is_counted_and_harms_nobody(seen: Seen, running: Running) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile
 
 import pytest
 from hypothesis import given, settings
@@ -173,10 +174,11 @@ class World:
             assert passed or not earlier.policy.wait_ready, f"{name} did not wait for {earlier.name}"
 
     def check_stop(self, name: str) -> None:
-        if self.state.state is State.STOPPING and self.events[-2:-1] and self.state.stop_queue[:1] == (name,):
-            order = list(self.state.children)
-            later = order[order.index(name) + 1 :]
-            still = [other for other in later if other in self.alive and other not in self.stuck]
+        if self.state.state is State.STOPPING and self.state.stop_queue[:1] == (name,):
+            later = dropwhile(lambda child: child.name != name, self.state.children.values())
+            still = [
+                child.name for child in later if child.name != name and child.state in ALIVE - {State.STUCK}
+            ]
             assert not still, f"{name} is stopped before {still}"
 
     def check_state(self) -> None:

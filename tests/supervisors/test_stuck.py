@@ -119,6 +119,17 @@ async def test_being_stuck_goes_up_to_the_root(seen: Seen) -> None:
     assert [list(report.stacks) for report in reports] == [["root/inner/deaf"]]
 
 
+async def test_a_cancellation_does_not_hide_a_stuck_worker(seen: Seen) -> None:
+    deaf = Deaf()
+    tree: list[AnySpec] = [SupervisorSpec("inner", [ChildSpec("deaf", deaf, stop_timeout_s=3)])]
+    supervisor = Supervisor("root", tree, subscribers=[seen], on_stuck=lambda _: deaf.released.set())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(give_up, supervisor, "deaf is stuck")
+        await supervisor.wait_ready()
+        tasks.cancel_scope.cancel()
+    assert [event.path for event in seen.all(Stuck)] == ["root/inner/deaf", "root/inner"]
+
+
 async def test_requests_are_refused_while_a_stuck_worker_holds_the_end_up(seen: Seen) -> None:
     deaf = Deaf()
     children = [ChildSpec("deaf", deaf, stop_timeout_s=3)]
