@@ -102,9 +102,9 @@ def _parse_json(body: bytes) -> object:
     except UnicodeDecodeError:
         raise BadRequest(f"The body is not JSON: not UTF-8 at byte {_first_bad_byte(body)}") from None
     except ValueError as error:
-        reason = str(error)
-        if "(byte " not in reason:
-            reason = f"{reason} (of {len(body)} bytes)"
+        reason = str(error).removeprefix("JSON is malformed: ")
+        if "truncated" in reason:
+            reason = f"it ends too early (byte {len(body)})"
         raise BadRequest(f"The body is not JSON: {reason}") from None
 
 
