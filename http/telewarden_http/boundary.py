@@ -59,9 +59,7 @@ class Boundary:
                 error.code or 400, failure_body(f"The request cannot be used: {error.name}")
             )
         except Exception as error:  # noqa: BLE001 (no request may end without an answer)
-            request_id = log_unexpected(error, scope)
-            if exchange.status is None:
-                await exchange.answer(500, failure_body(internal_error(request_id)))
+            await exchange.answer(500, failure_body(internal_error(log_unexpected(error, scope))))
         finally:
             self._metrics.request(
                 scope["method"],
@@ -103,6 +101,9 @@ class _Exchange:
         await self._send(event)
 
     async def answer(self, status: int, body: bytes) -> None:
+        """Answer in the app's place, unless it has begun to."""
+        if self.status is not None:
+            return
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
