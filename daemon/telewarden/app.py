@@ -34,7 +34,6 @@ from telewarden.workers.redis import RedisWorker
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
 from telewarden_http.app import create_app
-from telewarden_http.metrics import ApiMetrics
 from telewarden_http.settings import ApiSettings, is_loopback
 from telewarden_supervisors import Backoff, ChildSpec, Intensity, Supervisor, SupervisorGaveUp, Worker
 
@@ -61,7 +60,7 @@ def run(settings: Settings) -> int:
     """Run the daemon until it is told to stop. Returns the process's exit status."""
     logs.configure(settings.log.level, settings.log.format)
     try:
-        lock = SessionLock(settings.telegram.session_file)
+        lock = SessionLock(settings.session_file)
     except SessionInUse as error:
         print(f"telewarden: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_UNUSABLE
@@ -87,7 +86,7 @@ async def _open_stores(settings: Settings) -> AsyncIterator[Stores]:
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(
             open_journal(
-                settings.journal.file,
+                settings.journal_file,
                 max_bytes=settings.journal.max_bytes,
                 retention_events=settings.journal.retention_events,
             )
@@ -105,7 +104,9 @@ async def _open_stores(settings: Settings) -> AsyncIterator[Stores]:
                     auto_migrate=database.auto_migrate,
                 )
             ),
-            cache=await stack.enter_async_context(_cache(settings)) if settings.cache.url is not None else None,
+            cache=await stack.enter_async_context(_cache(settings))
+            if settings.cache.url is not None
+            else None,
         )
         yield stores
 
@@ -157,7 +158,7 @@ def make_tree(settings: Settings, stores: Stores) -> Supervisor:
     metrics = DaemonMetrics(journal, database, sync, writer, telegram)
     registry.register(metrics)
     listener = Listener(
-        _feed(settings),
+        TelethonFeed(client_settings(settings), request_timeout_s=settings.telegram.request_timeout_s),
         journal,
         database,
         telegram,
@@ -168,16 +169,13 @@ def make_tree(settings: Settings, stores: Stores) -> Supervisor:
         probe_s=settings.telegram.liveness_interval_s,
         reconcile_s=settings.telegram.reconcile_interval_s,
     )
-    api_settings = _api_settings(settings)
-    api_metrics = ApiMetrics(registry)
     api = ApiWorker(
-        lambda: create_app(
+        create_app(
             reader=reader,
             acknowledger=acknowledger,
             health=health,
-            settings=api_settings,
+            settings=_api_settings(settings),
             registry=registry,
-            metrics=api_metrics,
         ),
         host=settings.http.host,
         port=settings.http.port,
@@ -232,18 +230,16 @@ def _api_settings(settings: Settings) -> ApiSettings:
     )
 
 
-def _feed(settings: Settings) -> TelethonFeed:
+def client_settings(settings: Settings) -> ClientSettings:
+    """Which account, and where Telegram is."""
     telegram = settings.telegram
-    return TelethonFeed(
-        ClientSettings(
-            session_file=telegram.session_file,
-            api_id=telegram.api_id,
-            api_hash=telegram.api_hash.get_secret_value(),
-            dc_id=telegram.dc_id,
-            dc_address=telegram.dc_address,
-            dc_public_key_file=telegram.dc_public_key_file,
-        ),
-        request_timeout_s=telegram.request_timeout_s,
+    return ClientSettings(
+        session_file=settings.session_file,
+        api_id=telegram.api_id,
+        api_hash=telegram.api_hash.get_secret_value(),
+        dc_id=telegram.dc_id,
+        dc_address=telegram.dc_address,
+        dc_public_key_file=telegram.dc_public_key_file,
     )
 
 

@@ -42,7 +42,11 @@ class Health:
         elif self._telegram.problem is not None:
             yield "intake", self._telegram.problem
         if self._database.breaker.failed:
-            served = "the cache" if self._sync.trusted is not None else "the journal alone, so older messages may be missing"
+            served = (
+                "the cache"
+                if self._sync.trusted is not None
+                else "the journal alone, so older messages may be missing"
+            )
             yield (
                 "database",
                 f"polls are answered by {served}, new messages wait in the journal: {self._database.breaker.last_error}",
@@ -64,7 +68,10 @@ class Health:
                 }
         return {
             "uptimeSeconds": round(time.monotonic() - self._started_s, 1),
-            "journal": {"backlogEvents": self._journal.backlog, "backlogBytes": self._journal.unflushed_bytes},
+            "journal": {
+                "backlogEvents": self._journal.backlog,
+                "backlogBytes": self._journal.unflushed_bytes,
+            },
             "cache": {"complete": self._sync.reason is None, "reason": self._sync.reason},
             "database": {"up": not self._database.breaker.failed},
             "telegram": {

@@ -44,10 +44,16 @@ class DaemonMetrics(Collector):
         )
         yield _gauge("telewarden_journal_backlog_events", "Events not yet in the database.", journal.backlog)
         yield _gauge("telewarden_journal_backlog_bytes", "Size of those events.", journal.unflushed_bytes)
-        yield _gauge("telewarden_cache_complete", "1 while polls are answered by the cache.", sync.reason is None)
+        yield _gauge(
+            "telewarden_cache_complete", "1 while polls are answered by the cache.", sync.reason is None
+        )
         yield _counter("gateway_cache_writes", "Events applied to the cache.", sync.writes)
-        yield _gauge("telewarden_database_up", "1 while the database answers.", not self._database.breaker.failed)
-        restarts = CounterMetricFamily("telewarden_worker_restarts", "Restarts of a worker.", labels=["worker"])
+        yield _gauge(
+            "telewarden_database_up", "1 while the database answers.", not self._database.breaker.failed
+        )
+        restarts = CounterMetricFamily(
+            "telewarden_worker_restarts", "Restarts of a worker.", labels=["worker"]
+        )
         for child in self._children():
             restarts.add_metric([child.name], child.restarts)
         yield restarts

@@ -82,7 +82,9 @@ async def test_an_acknowledged_message_is_not_served_again_by_any_source(pipelin
         assert await pipeline.poll() == (Source.DATABASE, ["two"])
 
 
-async def test_a_limit_is_filled_although_the_oldest_messages_were_just_acknowledged(pipeline: Pipeline) -> None:
+async def test_a_limit_is_filled_although_the_oldest_messages_were_just_acknowledged(
+    pipeline: Pipeline,
+) -> None:
     async with pipeline.running():
         await pipeline.accept([post(n, str(n)) for n in range(1, 21)])
         await pipeline.flushed()
@@ -108,7 +110,9 @@ async def test_the_cache_is_not_trusted_after_it_was_emptied(
         assert await pipeline.poll() == (Source.CACHE, ["one"])
 
 
-async def test_another_processes_mark_proves_nothing(pipeline: Pipeline, valkey: "redis.asyncio.Redis") -> None:
+async def test_another_processes_mark_proves_nothing(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
+) -> None:
     async with pipeline.running():
         await pipeline.accept([post(1, "one")])
         await pipeline.flushed()
@@ -180,7 +184,9 @@ async def test_everything_is_stored_as_the_contract_names_it(
     pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     async with pipeline.running("writer"):
-        await pipeline.accept([post(1, "one"), post(1, "one, edited", edit_date_s=5), post(2, "two"), post(3, "three")])
+        await pipeline.accept(
+            [post(1, "one"), post(1, "one, edited", edit_date_s=5), post(2, "two"), post(3, "three")]
+        )
         await pipeline.acknowledge(2, channel=CHANNELS[0], by="tp-capital")
         await pipeline.accept([Gone(CHANNELS[0], 3)])
         await pipeline.flushed()
@@ -255,7 +261,9 @@ async def test_an_event_that_the_database_refuses_never_blocks_the_others(
     assert pipeline.writer.poisoned == 1
 
 
-async def test_a_bare_id_that_waits_in_two_channels_is_ambiguous_and_nothing_changes(pipeline: Pipeline) -> None:
+async def test_a_bare_id_that_waits_in_two_channels_is_ambiguous_and_nothing_changes(
+    pipeline: Pipeline,
+) -> None:
     async with pipeline.running():
         await pipeline.accept([post(5, "here"), post(5, "there", channel=OTHER), post(6, "alone")])
         await pipeline.trusted()

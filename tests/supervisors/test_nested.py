@@ -102,6 +102,7 @@ async def test_giving_up_is_a_failure_that_the_parent_restarts(seen: Seen, runni
     async def fails_at_first(ctx: WorkerContext) -> None:
         nonlocal broken_times
         ctx.ready()
+        await seen.until(ChildReady, "storage")
         broken_times -= 1
         if broken_times >= 0:
             raise RuntimeError("broken")

@@ -83,7 +83,9 @@ class Pipeline:
         """Accept what a listener would have seen."""
         await self.journal.accept(observations)
 
-    async def poll(self, channel: int = CHANNELS[0], limit: int = 1000, **query: object) -> tuple[Source, list[str]]:
+    async def poll(
+        self, channel: int = CHANNELS[0], limit: int = 1000, **query: object
+    ) -> tuple[Source, list[str]]:
         """A plain poll: which source answered, and the texts."""
         page = await self.page(channel, limit, **query)
         bodies = msgspec.json.decode(b"[" + b",".join(page.bodies) + b"]")
@@ -107,7 +109,13 @@ def post(message_id: int, text: str, channel: int = CHANNELS[0], edit_date_s: in
 
 @asynccontextmanager
 async def open_pipeline(
-    folder: Path, dsn: str, cache_url: str, *, prefix: str = "telegram:", lease_s: float = 3.0, batch_size: int = 500
+    folder: Path,
+    dsn: str,
+    cache_url: str,
+    *,
+    prefix: str = "telegram:",
+    lease_s: float = 3.0,
+    batch_size: int = 500,
 ) -> AsyncIterator[Pipeline]:
     """The parts of one process, on a journal in a folder; its channels have their places."""
     async with AsyncExitStack() as stack:

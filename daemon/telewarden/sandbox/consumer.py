@@ -105,7 +105,9 @@ class Consumer:
         parameters = {"channel": str(channel_id), "status": "received,queued", "limit": str(LIMIT)}
         async with found:
             while True:
-                acknowledged = {key for key, r in self.got.received.items() if r.acknowledged and key[0] == channel_id}
+                acknowledged = {
+                    key for key, r in self.got.received.items() if r.acknowledged and key[0] == channel_id
+                }
                 began = time.perf_counter()
                 try:
                     answer = await self._client.get("/api/messages/unprocessed", params=parameters)
@@ -125,7 +127,9 @@ class Consumer:
                     await found.send(key)
                 await anyio.sleep(self._interval_s)
 
-    def _take(self, channel_id: int, body: bytes, acknowledged: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    def _take(
+        self, channel_id: int, body: bytes, acknowledged: set[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
         """Note what an answer holds; returns what is new. acknowledged: what was answered before the poll began."""
         now_ms = time.time() * 1000
         new = []
@@ -141,9 +145,7 @@ class Consumer:
                 self.got.received[key].text = text
         return new
 
-    async def _acknowledge_for_ever(
-        self, found: "anyio.abc.ObjectReceiveStream[tuple[int, int]]"
-    ) -> None:
+    async def _acknowledge_for_ever(self, found: "anyio.abc.ObjectReceiveStream[tuple[int, int]]") -> None:
         async with found:
             async for channel_id, message_id in found:
                 body: dict[str, object] = {"messageIds": [str(message_id)], "processedBy": self._name}

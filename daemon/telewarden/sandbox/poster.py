@@ -70,6 +70,8 @@ class Poster:
         self.done.edited += 1
 
     async def _delete(self) -> None:
-        channel_id, message_id = self._alive.pop(self._dice.randrange(max(0, len(self._alive) - 200), len(self._alive)))
+        channel_id, message_id = self._alive.pop(
+            self._dice.randrange(max(0, len(self._alive) - 200), len(self._alive))
+        )
         await self._control.delete(channel_id, [message_id])
         self.done.deleted += 1

@@ -42,7 +42,11 @@ class Verdict:
         """What to tell a person."""
         found = [
             f"{kind}: channel {channel}, message {message}: {why}"
-            for kind, differences in (("lost", self.lost), ("duplicated", self.duplicated), ("stale", self.stale))
+            for kind, differences in (
+                ("lost", self.lost),
+                ("duplicated", self.duplicated),
+                ("stale", self.stale),
+            )
             for (channel, message), why in sorted(differences.items())
         ]
         return found[:at_most] + ([f"… and {len(found) - at_most} more"] if len(found) > at_most else [])

@@ -10,17 +10,17 @@ from telewarden_supervisors import WorkerContext
 
 
 class ApiWorker:
-    """Serves one app. make_app: a fresh app for each start. port: 0 takes a free one; on_bound is told the real one."""
+    """Serves one app. port: 0 takes a free one; on_bound is told the real one."""
 
     def __init__(
         self,
-        make_app: Callable[[], Quart],
+        app: Quart,
         *,
         host: str,
         port: int,
         on_bound: Callable[[int], object] = lambda port: None,
     ) -> None:
-        self._make_app = make_app
+        self._app = app
         self._host, self._port = host, port
         self._on_bound = on_bound
 
@@ -33,7 +33,7 @@ class ApiWorker:
             self._on_bound(port)
 
         await serve(
-            self._make_app(),
+            self._app,
             host=self._host,
             port=self._port,
             shutdown=anyio.sleep_forever,

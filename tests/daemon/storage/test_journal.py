@@ -90,12 +90,16 @@ async def test_a_checkpoint_moves_with_the_events_that_it_accounts_for(tmp_path:
 async def test_edits_and_deletions_are_told_apart_from_repetitions(tmp_path: Path) -> None:
     async with open_journal(tmp_path / "journal.sqlite") as journal:
         await start(journal)
-        records = await journal.accept([seen(1), seen(1), seen(1, "SELL", 9), Gone(CHANNEL, 1), Gone(CHANNEL, 1)])
+        records = await journal.accept(
+            [seen(1), seen(1), seen(1, "SELL", 9), Gone(CHANNEL, 1), Gone(CHANNEL, 1)]
+        )
         assert [type(r.event) for r in records] == [Posted, Edited, Deleted]
         assert await journal.known_between(CHANNEL, 1, 9) == []
 
 
-async def test_at_its_bound_intake_is_refused_and_acknowledgements_still_have_a_reserve(tmp_path: Path) -> None:
+async def test_at_its_bound_intake_is_refused_and_acknowledgements_still_have_a_reserve(
+    tmp_path: Path,
+) -> None:
     async with open_journal(tmp_path / "journal.sqlite", max_bytes=400) as journal:
         await start(journal)
         number = 0

@@ -70,13 +70,19 @@ def test_an_older_edit_never_overwrites_a_newer_one() -> None:
 
 
 def test_an_edit_never_changes_a_status() -> None:
-    state = merged([posted(), Acknowledged(CHANNEL, 7, "tp", 20), Edited(CHANNEL, 7, Content(text="new"), 9, 30)])
+    state = merged(
+        [posted(), Acknowledged(CHANNEL, 7, "tp", 20), Edited(CHANNEL, 7, Content(text="new"), 9, 30)]
+    )
     assert state is not None
     assert state.status == "published"
 
 
 def test_a_deletion_is_final_and_keeps_the_text() -> None:
-    history: list[Event] = [posted(), Deleted(CHANNEL, 7, 20, "gone"), ReprocessRequested(CHANNEL, 7, "ops", 30)]
+    history: list[Event] = [
+        posted(),
+        Deleted(CHANNEL, 7, 20, "gone"),
+        ReprocessRequested(CHANNEL, 7, "ops", 30),
+    ]
     state = merged(history)
     assert state is not None
     assert state.effective_status == "deleted"
@@ -93,7 +99,11 @@ def test_a_replayed_post_never_moves_a_status_back() -> None:
 
 
 def test_a_message_asked_for_again_waits_again_and_can_be_acknowledged_again() -> None:
-    again: list[Event] = [posted(), Acknowledged(CHANNEL, 7, "tp", 20), ReprocessRequested(CHANNEL, 7, "ops", 30)]
+    again: list[Event] = [
+        posted(),
+        Acknowledged(CHANNEL, 7, "tp", 20),
+        ReprocessRequested(CHANNEL, 7, "ops", 30),
+    ]
     state = merged(again)
     assert state is not None
     assert state.status == "reprocess_pending"

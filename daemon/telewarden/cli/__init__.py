@@ -1,0 +1,26 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+import typer
+
+from telewarden.cli import config, database, run, sandbox, session
+
+app = typer.Typer(
+    name="telewarden",
+    help="Takes in Telegram channel messages, never loses one, serves them over HTTP in milliseconds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("demo")(sandbox.demo)
+app.command("bench")(sandbox.bench)
+app.command("version")(run.version)
+app.add_typer(config.app, name="config")
+app.add_typer(database.app, name="db")
+app.add_typer(session.app, name="session")
+app.add_typer(sandbox.app, name="sandbox")
+
+
+def main() -> None:
+    """The console script."""
+    app()

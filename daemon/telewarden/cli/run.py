@@ -1,0 +1,31 @@
+"""`telewarden run`: the daemon."""
+
+from importlib.metadata import version as version_of
+from typing import Annotated
+
+import typer
+
+from telewarden.cli.options import ConfigOption, SetOption, load_or_exit
+
+
+def run(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    sandbox: Annotated[
+        bool,
+        typer.Option("--sandbox", help="Use an embedded PostgreSQL and Valkey, kept in the state folder."),
+    ] = False,
+) -> None:
+    """Take in the configured channels and serve them, until stopped."""
+    if sandbox:
+        from telewarden.sandbox.embedded import run_with_servers
+
+        raise typer.Exit(run_with_servers(config, tuple(set_ or ())))
+    from telewarden.app import run as run_daemon
+
+    raise typer.Exit(run_daemon(load_or_exit(config, set_).settings))
+
+
+def version() -> None:
+    """Print the version."""
+    print(version_of("telewarden"))

@@ -1,0 +1,200 @@
+"""The main job under load: post, poll, acknowledge; faults on the way; at the end a comparison id by id."""
+
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+from telewarden.sandbox.consumer import Consumer
+from telewarden.sandbox.poster import Poster
+from telewarden.sandbox.stack import CONSUMER, Stack
+from telewarden.sandbox.verdict import Verdict, judge
+
+POLL_INTERVAL_S = 0.02
+"""Between a poll's answer and the next poll of that channel; the live consumer takes 5 s."""
+_SETTLE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is done to the stack. at: when, as a share of the posting time. run: does and undoes it."""
+
+    name: str
+    at: float
+    run: Callable[[Stack], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Outage:
+    """When a fault was under way, wall clock in ms."""
+
+    name: str
+    began_ms: float
+    ended_ms: float = float("inf")
+
+
+@dataclass(slots=True)
+class Result:
+    """What an exercise showed. latency_ms: post → poll, of the messages posted outside outages."""
+
+    posted: int
+    edited: int
+    deleted: int
+    stored: int
+    polled: int
+    acknowledged: int
+    verdict: Verdict
+    latency_ms: dict[str, float]
+    restarts: int
+    seconds: float
+    sources: dict[str, int]
+    errors: dict[str, int]
+
+    def as_json(self) -> dict[str, object]:
+        """The keys that `--json` promises."""
+        return {
+            "posted": self.posted,
+            "edited": self.edited,
+            "deleted": self.deleted,
+            "stored": self.stored,
+            "polled": self.polled,
+            "acknowledged": self.acknowledged,
+            "lost": len(self.verdict.lost),
+            "duplicated": len(self.verdict.duplicated),
+            "stale": len(self.verdict.stale),
+            "latency_ms": self.latency_ms,
+            "restarts": self.restarts,
+            "seconds": round(self.seconds, 1),
+            "sources": self.sources,
+            "errors": self.errors,
+        }
+
+
+@dataclass
+class Exercise:
+    """One run, and what can be watched of it while it goes on."""
+
+    stack: Stack
+    seconds: float
+    rate: float
+    faults: Sequence[Fault] = ()
+    seed: int = 1
+    poll_interval_s: float = POLL_INTERVAL_S
+    outages: list[Outage] = field(default_factory=list)
+    phase: str = "starting"
+
+    def __post_init__(self) -> None:
+        stack = self.stack
+        self.poster = Poster(stack.control, stack.channel_ids, rate=self.rate, seed=self.seed)
+        self.consumer = Consumer(
+            stack.daemon.url,
+            stack.daemon.api_key,
+            stack.channel_ids,
+            interval_s=self.poll_interval_s,
+            name=CONSUMER,
+        )
+        self.began_s = time.monotonic()
+
+    async def run(self) -> Result:
+        """Do it all; the daemon must be ready."""
+        self.began_s = time.monotonic()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.consumer.run)
+            self.phase = "posting"
+            async with anyio.create_task_group() as work:
+                work.start_soon(self.poster.run, self.seconds)
+                for fault in self.faults:
+                    work.start_soon(self._inject, fault)
+            self.phase = "settling"
+            verdict = await self._settle()
+            tasks.cancel_scope.cancel()
+        self.phase = "done"
+        return await self._result(verdict)
+
+    async def _inject(self, fault: Fault) -> None:
+        await anyio.sleep(self.seconds * fault.at)
+        outage = Outage(fault.name, time.time() * 1000)
+        self.outages.append(outage)
+        await fault.run(self.stack)
+        outage.ended_ms = time.time() * 1000
+
+    async def _settle(self) -> Verdict:
+        """Until nothing differs any more and everything is acknowledged; then, or when time is up, the verdict."""
+        deadline = time.monotonic() + _SETTLE_S
+        while True:
+            verdict = judge(await self.stack.truth(), await self.stack.rows(), self.consumer.got)
+            all_acknowledged = all(r.acknowledged for r in self.consumer.got.received.values())
+            if (verdict.clean and all_acknowledged) or time.monotonic() > deadline or verdict.duplicated:
+                return verdict
+            await anyio.sleep(0.2)
+
+    def latencies_ms(self, grace_ms: float = 2000.0) -> list[float]:
+        """Post → first poll, of the messages posted outside outages (with some time to recover after each)."""
+        got = self.consumer.got.received
+        return [
+            got[key].polled_at_ms - at_ms
+            for key, at_ms in self.poster.done.posted_at_ms.items()
+            if key in got
+            and not any(o.began_ms - 200 <= at_ms <= o.ended_ms + grace_ms for o in self.outages)
+        ]
+
+    async def _result(self, verdict: Verdict) -> Result:
+        health = await self.stack.daemon.health() or {}
+        workers = health.get("workers")
+        restarts = sum(int(w["restarts"]) for w in workers.values()) if isinstance(workers, dict) else 0
+        return Result(
+            posted=len(self.poster.done.posted_at_ms),
+            edited=self.poster.done.edited,
+            deleted=self.poster.done.deleted,
+            stored=len(await self.stack.rows()),
+            polled=len(self.consumer.got.received),
+            acknowledged=self.consumer.got.acknowledged,
+            verdict=verdict,
+            latency_ms=percentiles(self.latencies_ms()),
+            restarts=restarts + self.stack.daemon.starts - 1,
+            seconds=time.monotonic() - self.began_s,
+            sources=self.consumer.got.sources,
+            errors=self.consumer.got.errors,
+        )
+
+
+def percentiles(values_ms: Sequence[float]) -> dict[str, float]:
+    """p50, p95 and p99 of some times, rounded to a tenth; 0 where there are none."""
+    if len(values_ms) < 2:
+        only = round(values_ms[0], 1) if values_ms else 0.0
+        return {"p50": only, "p95": only, "p99": only}
+    cuts = statistics.quantiles(values_ms, n=100, method="inclusive")
+    return {"p50": round(cuts[49], 1), "p95": round(cuts[94], 1), "p99": round(cuts[98], 1)}
+
+
+async def postgres_down(stack: Stack, seconds: float = 3.0) -> None:
+    """Kill PostgreSQL as a crash does, and start it again after so long."""
+    await stack.postgres.kill()
+    await anyio.sleep(seconds)
+    await stack.postgres.restart()
+
+
+async def valkey_down(stack: Stack, seconds: float = 3.0) -> None:
+    """Kill Valkey, and start it again, empty, after so long."""
+    await stack.valkey.kill()
+    await anyio.sleep(seconds)
+    await stack.valkey.restart()
+
+
+async def daemon_killed(stack: Stack) -> None:
+    """Kill the daemon as `kill -9` does, and start it again at once."""
+    stack.daemon.kill()
+    stack.daemon.start()
+    await stack.daemon.wait_ready()
+
+
+@asynccontextmanager
+async def daemon_running(stack: Stack) -> AsyncIterator[None]:
+    """The daemon, ready; stopped in order at the end."""
+    stack.daemon.start()
+    await stack.daemon.wait_ready()
+    yield
+    await stack.daemon.stop()
