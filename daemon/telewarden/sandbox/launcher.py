@@ -1,4 +1,4 @@
-"""Becomes a server that ends with the process that started it. Run as a script, never imported; needs nothing installed.
+"""Becomes a server that ends with the process that started it. A script, never imported; needs nothing installed.
 
     python -I -S launcher.py PARENT_PID (UID:GID | -) (search | -) PROGRAM ARGUMENT…
 
@@ -12,9 +12,10 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 
@@ -22,11 +23,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Header(ctypes.Structure):
-    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]  # noqa: RUF012
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
 
 
 class _Capabilities(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("effective", ctypes.c_uint32),
         ("permitted", ctypes.c_uint32),
         ("inheritable", ctypes.c_uint32),
@@ -56,7 +57,8 @@ def _become(user: int, group: int, *, search: bool) -> None:
     """Take on another user's identity for good; search: but keep the right to pass through any directory."""
     capability = _search_capability() if search else None
     if capability is not None:
-        _prctl(_PR_SET_KEEPCAPS, 1)
+        # Else access(2), which PostgreSQL uses to find its own files, would leave the capability out.
+        _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setresgid(group, group, group)
     os.setresuid(user, user, user)
@@ -71,7 +73,9 @@ def _search_capability() -> int:
     for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
         if permitted >> capability & 1:
             return capability
-    raise PermissionError("its directory is closed to other users, and this root may not enter every directory")
+    raise PermissionError(
+        "its directory is closed to other users, and this root may not enter every directory"
+    )
 
 
 def _read_capabilities() -> _Capabilities:

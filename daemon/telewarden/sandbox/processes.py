@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from subprocess import DEVNULL
 
 import anyio
 from anyio.abc import Process
@@ -17,6 +17,7 @@ from anyio.abc import Process
 from telewarden.sandbox.accounts import Account
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
+_GUARD = Path(__file__).with_name("guard.py")
 _ASK_AGAIN_S = 0.01
 _KILLED_S = 10.0
 _LOG_LINES = 15
@@ -29,7 +30,8 @@ class ServerFailed(Exception):
 class ServerProcess:
     """One server program, which may be started again after it has ended.
 
-    name: for messages. command: the program's absolute path, then its arguments. log_file: gets its output, appended.
+    name: for messages. command: the program's absolute path, then its arguments. folder: where it runs; it must stay
+    there, and be no other server's. log_file: gets its output, appended.
     account: whom it runs as; None: as this process. stop_signal: asks it to end in order. Start it from a thread that
     lives as long as it should: that thread's end is the server's end.
     """
@@ -50,11 +52,12 @@ class ServerProcess:
         self._account = account
         self._stop_signal = stop_signal
         self._process: Process | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
     @property
     def pid(self) -> int:
-        """Process id, which is its process group's too. Raises ServerFailed when it was not started."""
+        """Process id. Raises ServerFailed when it was not started."""
         if self._process is None:
             raise ServerFailed(f"{self._name} was not started")
         return self._process.pid
@@ -76,8 +79,8 @@ class ServerProcess:
             await self._launch()
             with anyio.fail_after(timeout_s):
                 while not await answers():
-                    if not self.running:
-                        raise ServerFailed(self._report(f"ended while starting, {self._status()}"))
+                    if (status := self._status()) is not None:
+                        raise ServerFailed(self._report(f"ended while starting, {status}"))
                     await anyio.sleep(_ASK_AGAIN_S)
         except TimeoutError:
             await self._kill_shielded()
@@ -106,32 +109,44 @@ class ServerProcess:
         """Ask it to end, and see that it does: what is left of it after timeout_s seconds is killed."""
         if self.running:
             self.resume()
-            self._signal_leader(self._stop_signal)
+            _signal(self.pid, self._stop_signal)
             with anyio.move_on_after(timeout_s):
                 assert self._process is not None
                 await self._process.wait()
         await self.kill()
 
     async def kill(self) -> None:
-        """End the whole process group as `kill -9` does; returns when nothing of it runs any more."""
+        """End all of it as `kill -9` does; returns when nothing of it runs any more."""
         if self._process is None:
             return
         with anyio.move_on_after(_KILLED_S):
-            while members := list(_running_members(self.pid)):
+            # Frozen first, so that it starts no other process between the look and the kill.
+            while members := self._freeze():
                 for member in members:
                     _signal(member, signal.SIGKILL)
                 await anyio.sleep(_ASK_AGAIN_S)
             await self._process.wait()
+            self._release_guard()
             return
-        raise ServerFailed(f"{self._name}, process group {self.pid}, cannot be killed")
+        raise ServerFailed(f"{self._name}, process {self.pid}, cannot be killed")
 
     def suspend(self) -> None:
-        """Freeze the whole group: it holds its connections and answers nothing, like a machine that hangs."""
-        self._signal_group(signal.SIGSTOP)
+        """Freeze all of it: it holds its connections and answers nothing, like a machine that hangs."""
+        members = self._freeze()
+        if members and self._guard is None:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_GUARD), *map(str, members)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
     def resume(self) -> None:
         """Let it go on."""
-        self._signal_group(signal.SIGCONT)
+        for member in self._members():
+            _signal(member, signal.SIGCONT)
+        self._release_guard()
 
     def log_end(self) -> str:
         """The last lines that it wrote since its last start."""
@@ -153,15 +168,16 @@ class ServerProcess:
         log = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             self._log_start = os.fstat(log).st_size
-            self._process = await anyio.open_process(
-                [*launcher, *self._command],
-                stdin=DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self._folder,
-                # Nothing of ours: PGPORT and the like would change what the server does.
-                env={"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C.UTF-8"},
-            )
+            with anyio.CancelScope(shield=True):  # or a child could be there that nobody knows of
+                self._process = await anyio.open_process(
+                    [*launcher, *self._command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=self._folder,
+                    # Nothing of ours: PGPORT and the like would change what the server does.
+                    env={"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C.UTF-8"},
+                )
         finally:
             os.close(log)
 
@@ -169,42 +185,51 @@ class ServerProcess:
         with anyio.CancelScope(shield=True):
             await self.kill()
 
-    def _signal_group(self, number: signal.Signals) -> None:
+    def _freeze(self) -> list[int]:
         if self.running:
-            for member in _running_members(self.pid):
-                _signal(member, number)
+            _signal(self.pid, signal.SIGSTOP)
+        members = self._members()
+        for member in members:
+            _signal(member, signal.SIGSTOP)
+        return members
 
-    def _signal_leader(self, number: signal.Signals) -> None:
-        _signal(self.pid, number)
+    def _members(self) -> list[int]:
+        """Every process of this server, its own first. Not by process group: PostgreSQL's each lead one of their own;
+        nor by parent: they may have outlived it. They run its program in its folder."""
+        own = [self.pid] if self.running else []
+        return own + [
+            process for process in _processes_of(self._command[0], self._folder) if process not in own
+        ]
 
-    def _status(self) -> str:
-        assert self._process is not None
-        status = self._process.returncode
+    def _release_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
+
+    def _status(self) -> str | None:
+        status = None if self._process is None else self._process.returncode
         if status is not None and status < 0:
             return f"by signal {signal.Signals(-status).name}"
-        return f"with status {status}"
+        return None if status is None else f"with status {status}"
 
     def _report(self, what: str) -> str:
         return f"{self._name} {what}; its log {self._log_file} ends with:\n{self.log_end()}"
 
 
 def _signal(process: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it may have ended just now
         os.kill(process, number)
-    except ProcessLookupError:
-        pass  # it has just ended
 
 
-def _running_members(group: int) -> Iterator[int]:
-    """Processes of a group that still run. killpg(2) would also count those that ended and that nobody has reaped,
-    which stay for ever in a container whose first process reaps none."""
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
+def _processes_of(program: str, folder: Path) -> Iterator[int]:
+    """Processes that run a program in a folder. One that has ended counts no more, even if nobody has reaped it."""
+    program, inside = str(Path(program).resolve()), str(folder.resolve())
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
             continue
         try:
-            # The name, in parentheses, may itself hold any character.
-            state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-        except (OSError, ValueError):
-            continue
-        if int(its_group) == group and state not in "ZX":
-            yield int(folder.name)
+            if str((process / "cwd").readlink()) == inside and str((process / "exe").readlink()) == program:
+                yield int(process.name)
+        except OSError:
+            continue  # it has ended, or it is another user's

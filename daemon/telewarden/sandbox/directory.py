@@ -1,0 +1,94 @@
+"""The private directory of an embedded server: its data, its password, its log; kept or thrown away."""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from telewarden.sandbox.accounts import Account
+from telewarden.sandbox.processes import ServerFailed
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDirectory:
+    """What is where. data, password_file: belong to the account that the server runs as."""
+
+    data: Path
+    password_file: Path
+    log_file: Path
+    account: Account | None
+
+    def password(self, wanted: str | None) -> str:
+        """The server's password, written down for this user's eyes only.
+
+        wanted: None for the one written down, or else a generated one. It needs no quoting in a URL. Raises
+        ServerFailed when another one is wanted than data that was kept has.
+        """
+        if self.password_file.exists():
+            kept = self.password_file.read_text(encoding="ascii").strip()
+            if wanted not in (None, kept):
+                raise ServerFailed(
+                    f"the data in {self.data} was made with another password, see {self.password_file}"
+                )
+            return kept
+        password = wanted or secrets.token_urlsafe(24)
+        self.write_private(self.password_file, f"{password}\n")
+        return password
+
+    def write_private(self, path: Path, text: str) -> None:
+        """Write a file that only the server's account can read."""
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+        if self.account is not None:
+            self.account.own(path)
+
+
+@asynccontextmanager
+async def private_directory(
+    name: str, directory: Path | None, *, keep: bool, account: Account | None
+) -> AsyncIterator[ServerDirectory]:
+    """Make a server's directory, and remove its contents at the end unless they are to be kept.
+
+    directory: None for a new temporary one. Only what belongs to the server is removed. Raises ServerFailed when it
+    holds data of an earlier start that would be thrown away.
+    """
+    place, whole = _make(name, directory, keep, account)
+    try:
+        yield place
+    finally:
+        if not keep:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(_remove, place, whole)
+
+
+def _make(
+    name: str, directory: Path | None, keep: bool, account: Account | None
+) -> tuple[ServerDirectory, bool]:
+    """The directory, and whether all of it is this server's: it was not there before."""
+    whole = directory is None or not directory.exists()
+    chosen = (
+        Path(tempfile.mkdtemp(prefix=f"telewarden-{name}-")) if directory is None else directory.absolute()
+    )
+    chosen.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = ServerDirectory(chosen / "data", chosen / "password", chosen / f"{name}.log", account)
+    if place.data.exists() and not keep:
+        raise ServerFailed(f"{place.data} exists; keep it with keep=True, or choose another directory")
+    if not place.data.exists():
+        place.data.mkdir(mode=0o700)
+        if account is not None:
+            account.own(place.data)
+    return place, whole
+
+
+def _remove(place: ServerDirectory, whole: bool) -> None:
+    if whole:
+        shutil.rmtree(place.data.parent, ignore_errors=True)
+        return
+    shutil.rmtree(place.data, ignore_errors=True)
+    place.password_file.unlink(missing_ok=True)
