@@ -39,6 +39,7 @@ from telewarden_supervisors.events import (
     SupervisorStopped,
     SupervisorStopping,
 )
+from telewarden_supervisors.loop_watch import LoopBlocked, LoopWatch
 from telewarden_supervisors.snapshot import Snapshot
 from telewarden_supervisors.spec import (
     AnySpec,
@@ -79,6 +80,8 @@ __all__ = [
     "GaveUp",
     "HeartbeatMissed",
     "Intensity",
+    "LoopBlocked",
+    "LoopWatch",
     "NotRunning",
     "Restart",
     "Snapshot",

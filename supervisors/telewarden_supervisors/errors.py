@@ -128,8 +128,13 @@ class SupervisorGaveUp(SupervisionError):
         self.reason = reason
         self.failures = tuple(failures)
         last = failures[-1].at if failures else 0.0
-        lines = [f"  {failure.at - last:+.3f} s  {failure.child}: {failure.text}" for failure in failures]
-        super().__init__("\n".join([f"the supervisor {path} gave up: {reason}", *lines]))
+        lines = [f"the supervisor {path} gave up: {reason}"]
+        for failure in failures:
+            # What gave up below brings its own history, one line for each failure.
+            is_history = isinstance(failure.cause, SupervisorGaveUp)
+            first, *more = str(failure.cause).splitlines() if is_history else [failure.text]
+            lines += [f"{failure.at - last:+.3f} s  {failure.child}: {first}", *more]
+        super().__init__("\n  ".join(lines))
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
@@ -143,6 +148,5 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 def describe(error: BaseException) -> str:
     """An exception's leaves in one line."""
-    return "; ".join(
-        f"{type(leaf).__name__}: {leaf}" if str(leaf) else type(leaf).__name__ for leaf in leaves(error)
-    )
+    texts = [(type(leaf).__name__, " ".join(str(leaf).split())) for leaf in leaves(error)]
+    return "; ".join(f"{name}: {text}" if text else name for name, text in texts)
