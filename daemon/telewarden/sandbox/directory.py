@@ -1,5 +1,6 @@
 """The private directory of an embedded server: its data, its password, its log; kept or thrown away."""
 
+import re
 import secrets
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ from anyio import to_thread
 from telewarden.sandbox.accounts import Account
 from telewarden.sandbox.processes import ServerFailed
 
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+
 
 @dataclass(frozen=True, slots=True)
 class ServerDirectory:
@@ -27,9 +30,11 @@ class ServerDirectory:
     def password(self, wanted: str | None) -> str:
         """The server's password, written down for this user's eyes only.
 
-        wanted: None for the one written down, or else a generated one. It needs no quoting in a URL. Raises
-        ServerFailed when another one is wanted than data that was kept has.
+        wanted: None for the one written down, or else a generated one. Raises ServerFailed when it would need quoting
+        in a URL or a configuration file, and when data that was kept has another one.
         """
+        if wanted is not None and not _PLAIN.fullmatch(wanted):
+            raise ServerFailed("a password of an embedded server has letters, digits, - and _ only")
         if self.password_file.exists():
             kept = self.password_file.read_text(encoding="ascii").strip()
             if wanted not in (None, kept):
@@ -51,14 +56,14 @@ class ServerDirectory:
 
 @asynccontextmanager
 async def private_directory(
-    name: str, directory: Path | None, *, keep: bool, account: Account | None
+    name: str, directory: Path | None, *, valuable: str, keep: bool, account: Account | None
 ) -> AsyncIterator[ServerDirectory]:
     """Make a server's directory, and remove its contents at the end unless they are to be kept.
 
-    directory: None for a new temporary one. Only what belongs to the server is removed. Raises ServerFailed when it
-    holds data of an earlier start that would be thrown away.
+    directory: None for a new temporary one. Only what belongs to the server is removed. valuable: a file that marks
+    data worth keeping. Raises ServerFailed when such data of an earlier start would be thrown away.
     """
-    place, whole = _make(name, directory, keep, account)
+    place, whole = _make(name, directory, valuable, keep, account)
     try:
         yield place
     finally:
@@ -68,7 +73,7 @@ async def private_directory(
 
 
 def _make(
-    name: str, directory: Path | None, keep: bool, account: Account | None
+    name: str, directory: Path | None, valuable: str, keep: bool, account: Account | None
 ) -> tuple[ServerDirectory, bool]:
     """The directory, and whether all of it is this server's: it was not there before."""
     whole = directory is None or not directory.exists()
@@ -77,8 +82,10 @@ def _make(
     )
     chosen.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = ServerDirectory(chosen / "data", chosen / "password", chosen / f"{name}.log", account)
-    if place.data.exists() and not keep:
-        raise ServerFailed(f"{place.data} exists; keep it with keep=True, or choose another directory")
+    if (place.data / valuable).exists() and not keep:
+        raise ServerFailed(
+            f"{place.data} holds an earlier server's data; keep it with keep=True, or choose another directory"
+        )
     if not place.data.exists():
         place.data.mkdir(mode=0o700)
         if account is not None:

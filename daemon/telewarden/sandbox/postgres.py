@@ -14,9 +14,11 @@ from telewarden.sandbox.accounts import Account, server_account
 from telewarden.sandbox.directory import ServerDirectory, private_directory
 from telewarden.sandbox.ports import HOST, free_port
 from telewarden.sandbox.processes import ServerFailed, ServerProcess
+from telewarden.sandbox.shared_memory import remove_segment
 
 USER = "telewarden"
 DATABASE = "telegram_gateway"
+_CLUSTER = "PG_VERSION"
 _INITDB_S, _START_S, _STOP_S, _ASK_S = 60.0, 60.0, 10.0, 2.0
 
 SERVER_SETTINGS: Mapping[str, str] = {
@@ -81,9 +83,11 @@ class EmbeddedPostgres:
         """
         account = server_account()
         programs = bin_folder or embedded_bin()
-        async with private_directory("postgres", directory, keep=keep, account=account) as place:
+        async with private_directory(
+            "postgres", directory, valuable=_CLUSTER, keep=keep, account=account
+        ) as place:
             password = place.password(password)
-            if not (place.data / "PG_VERSION").exists():
+            if not (place.data / _CLUSTER).exists():
                 await _make_cluster(programs, place, account, durable=keep)
             port = port or free_port()
             arguments = {**SERVER_SETTINGS, **(settings or {}), "port": str(port)}
@@ -108,6 +112,8 @@ class EmbeddedPostgres:
             finally:
                 with anyio.CancelScope(shield=True):
                     await server.stop()
+                    if not keep:
+                        remove_segment(place.data / "postmaster.pid")
 
     @property
     def dsn(self) -> str:
@@ -154,8 +160,14 @@ class EmbeddedPostgres:
     async def _answers(self) -> bool:
         try:
             connection = await asyncpg.connect(self._dsn("postgres"), timeout=_ASK_S)
-        except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
+        except (asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
             return False
+        except (OSError, TimeoutError):
+            return False
+        except asyncpg.InvalidAuthorizationSpecificationError as error:
+            raise ServerFailed(
+                f"PostgreSQL on port {self.port} refuses the kept password: {error}"
+            ) from error
         try:
             return bool(await connection.fetchval("select 1", timeout=_ASK_S) == 1)
         finally:

