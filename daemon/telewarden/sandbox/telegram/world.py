@@ -1,0 +1,177 @@
+"""What this Telegram knows: channels with their messages and the log of what changed, and nothing of connections."""
+
+import itertools
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from telethon import utils
+from telethon.tl import types
+
+from telewarden.sandbox.telegram.media import KINDS, make_media
+
+
+class WorldError(ValueError):
+    """What was asked for is not possible; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of a channel's log. pts: the log's length after it, counted as Telegram does; ids: what it is about."""
+
+    pts: int
+    kind: str
+    ids: tuple[int, ...]
+
+    @property
+    def pts_count(self) -> int:
+        """How far it moves pts: by one, or by one for each deleted message."""
+        return len(self.ids)
+
+
+@dataclass
+class Channel:
+    """One broadcast channel. posts: TL messages by id; deleted: those that are gone, kept for the truth."""
+
+    bare_id: int
+    title: str
+    access_hash: int
+    next_id: int = 1
+    accessible: bool = True
+    pts: int = 1
+    posts: dict[int, Any] = field(default_factory=dict)
+    deleted: dict[int, Any] = field(default_factory=dict)
+    log: list[Change] = field(default_factory=list)
+
+    @property
+    def marked_id(self) -> int:
+        """The id as clients write it, -100…"""
+        return int(utils.get_peer_id(types.PeerChannel(self.bare_id)))
+
+    @property
+    def top(self) -> int:
+        """The newest message that is there; 0 for none."""
+        return max(self.posts, default=0)
+
+    def tl(self) -> Any:
+        """The channel as clients see it."""
+        return types.Channel(
+            id=self.bare_id,
+            title=self.title,
+            photo=types.ChatPhotoEmpty(),
+            date=datetime(2024, 1, 1, tzinfo=UTC),
+            broadcast=True,
+            access_hash=self.access_hash,
+        )
+
+    def record(self, kind: str, ids: tuple[int, ...]) -> Change:
+        """Note a change and move pts."""
+        self.pts += len(ids)
+        change = Change(self.pts, kind, ids)
+        self.log.append(change)
+        return change
+
+
+class World:
+    """All channels. ids_apart: channel k's messages begin at k times that, so that bare ids are unique."""
+
+    def __init__(self, *, channels: int = 0, ids_apart: int = 0, seed: int = 1) -> None:
+        self._dice = random.Random(seed)
+        self._ids_apart = ids_apart
+        self.channels: dict[int, Channel] = {}
+        for number in range(channels):
+            self.create(f"Channel {number + 1}")
+
+    def create(self, title: str) -> Channel:
+        """A new, empty channel."""
+        number = len(self.channels)
+        channel = Channel(
+            1_649_127_710 + number,
+            title,
+            self._dice.getrandbits(62),
+            next_id=number * self._ids_apart + 1,
+        )
+        self.channels[channel.bare_id] = channel
+        return channel
+
+    def find(self, channel_id: int) -> Channel:
+        """A channel by its bare or its marked id. Raises WorldError."""
+        bare_id = int(utils.resolve_id(channel_id)[0]) if channel_id < 0 else channel_id
+        channel = self.channels.get(bare_id)
+        if channel is None:
+            known = ", ".join(str(channel.marked_id) for channel in itertools.islice(self.channels.values(), 5))
+            raise WorldError(f"there is no channel {channel_id}; there are: {known} …")
+        return channel
+
+    def post(
+        self,
+        channel: Channel,
+        text: str,
+        *,
+        media: str | None = None,
+        message_id: int | None = None,
+        reply_to: int | None = None,
+        grouped_id: int | None = None,
+    ) -> Change:
+        """A new post. message_id: one that was not used, for messages that appear late. Raises WorldError."""
+        if message_id is None:
+            message_id = channel.next_id
+            channel.next_id += 1
+        if message_id in channel.posts or message_id in channel.deleted:
+            raise WorldError(f"channel {channel.marked_id} has had a message {message_id}")
+        if media is not None and media not in KINDS:
+            raise WorldError(f"there is no medium {media!r}; there are: {', '.join(KINDS)}")
+        channel.next_id = max(channel.next_id, message_id + 1)
+        peer = types.PeerChannel(channel.bare_id)
+        now = datetime.now(UTC).replace(microsecond=0)
+        if media == "service":
+            message: Any = types.MessageService(
+                id=message_id, peer_id=peer, date=now, post=True, action=types.MessageActionChatEditTitle(text)
+            )
+        else:
+            message = types.Message(
+                id=message_id,
+                peer_id=peer,
+                date=now,
+                message=text,
+                post=True,
+                media=None if media is None else make_media(media, message_id),
+                reply_to=None if reply_to is None else types.MessageReplyHeader(reply_to_msg_id=reply_to),
+                fwd_from=types.MessageFwdHeader(date=now, from_name="Elsewhere") if media == "forward" else None,
+                views=1,
+                forwards=0,
+                grouped_id=grouped_id,
+            )
+        channel.posts[message_id] = message
+        return channel.record("new", (message_id,))
+
+    def edit(self, channel: Channel, message_id: int, text: str) -> Change:
+        """Another text for a post. Raises WorldError."""
+        message = channel.posts.get(message_id)
+        if message is None or isinstance(message, types.MessageService):
+            raise WorldError(f"channel {channel.marked_id} has no post {message_id} to edit")
+        message.message = text
+        message.edit_date = datetime.now(UTC).replace(microsecond=0)
+        return channel.record("edit", (message_id,))
+
+    def delete(self, channel: Channel, ids: list[int]) -> Change:
+        """Posts that are gone. Raises WorldError if one of them is not there."""
+        missing = [message_id for message_id in ids if message_id not in channel.posts]
+        if missing or not ids:
+            raise WorldError(f"channel {channel.marked_id} has no posts {missing or 'without an id'} to delete")
+        for message_id in ids:
+            channel.deleted[message_id] = channel.posts.pop(message_id)
+        return channel.record("delete", tuple(ids))
+
+    def update(self, channel: Channel, change: Change) -> Any:
+        """A change as clients are told it: with the message's present state. None if that message is gone again."""
+        if change.kind == "delete":
+            return types.UpdateDeleteChannelMessages(
+                channel.bare_id, list(change.ids), change.pts, change.pts_count
+            )
+        message = channel.posts.get(change.ids[0])
+        if message is None:
+            return None
+        kind = types.UpdateNewChannelMessage if change.kind == "new" else types.UpdateEditChannelMessage
+        return kind(message, change.pts, change.pts_count)
