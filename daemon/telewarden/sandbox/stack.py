@@ -10,7 +10,6 @@ import asyncpg
 
 from telewarden.sandbox.daemon import DaemonProcess, free_port, write_settings
 from telewarden.sandbox.postgres import EmbeddedPostgres
-from telewarden.sandbox.telegram.client import sign_in
 from telewarden.sandbox.telegram.control import Control
 from telewarden.sandbox.telegram.process import LocalTelegram
 from telewarden.sandbox.valkey import EmbeddedValkey
@@ -71,7 +70,7 @@ async def start_stack(
         )
         control = await stack.enter_async_context(Control.connect(telegram.control_path))
         session_file = folder / "state" / "telewarden.session"
-        await sign_in(telegram, session_file)
+        await telegram.sign_in(session_file)
         channel_ids = tuple(channel.channel_id for channel in await control.channels())
         port, api_key = free_port(), secrets.token_urlsafe(32)
         sections: dict[str, dict[str, object]] = {

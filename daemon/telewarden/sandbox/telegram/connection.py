@@ -1,0 +1,186 @@
+"""One client's connection: transport, handshake, encryption, sessions and salts; requests go to `Methods`."""
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+from anyio.abc import ByteStream
+from telethon.extensions import BinaryReader
+from telethon.tl import functions, types
+
+from telewarden.sandbox.telegram.account import RpcFailed
+from telewarden.sandbox.telegram.crypto import ServerKey, decrypt_message, encrypt_message, key_id
+from telewarden.sandbox.telegram.faults import Faults
+from telewarden.sandbox.telegram.handshake import Handshake, HandshakeFailed
+from telewarden.sandbox.telegram.messages import (
+    BadMessage,
+    Incoming,
+    Numbering,
+    container,
+    encode,
+    packet,
+    parse,
+    rpc_error,
+    rpc_result,
+)
+from telewarden.sandbox.telegram.methods import Methods
+from telewarden.sandbox.telegram.transport import BadFrame, Reader, Transport, sniff
+
+SALT = 0x7E1E_0A2D_5A17
+UNKNOWN_KEY = (-404).to_bytes(4, "little", signed=True)
+_SEND_S = 10.0
+
+
+class Connection:
+    """Serves one client until it leaves. keys: every authorisation key by its id; shared with other connections."""
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        *,
+        server_key: ServerKey,
+        keys: dict[bytes, bytes],
+        methods: Methods,
+        faults: Faults,
+        on_ready: Callable[["Connection"], object],
+    ) -> None:
+        self._stream = stream
+        self._server_key, self._keys = server_key, keys
+        self._methods, self._faults = methods, faults
+        self._on_ready = on_ready
+        self._transport: Transport | None = None
+        self._sending = anyio.Lock()
+        self._numbering = Numbering()
+        self._auth_key: bytes | None = None
+        self._session_id: int | None = None
+        self.key_id = b""
+        self.scope = anyio.CancelScope()
+        self.wants_updates = False
+        """A request that is not under invokeWithoutUpdates has come: Telegram pushes from then on."""
+
+    async def serve(self) -> None:
+        """Until the client leaves or says something that is no MTProto."""
+        reader = Reader(self._stream)
+        with self.scope:
+            try:
+                self._transport = await sniff(reader)
+                handshake = Handshake(self._server_key)
+                while True:
+                    received = await self._transport.read(reader)
+                    if self._faults.deaf:
+                        continue
+                    if received[:8] == bytes(8):
+                        await self._shake(handshake, received)
+                    else:
+                        await self._take(received)
+            except (BadFrame, BadMessage, HandshakeFailed, ValueError) as error:
+                self.ended = str(error)
+            except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                self.ended = "the client left"
+
+    async def _shake(self, handshake: Handshake, received: bytes) -> None:
+        with BinaryReader(received[20:]) as reader:
+            answer = bytes(handshake.step(reader.tgread_object()))
+        if handshake.auth_key is not None:
+            self._keys[key_id(handshake.auth_key)] = handshake.auth_key
+        message_id = self._numbering.next_id(answer=True)
+        await self._send_raw(struct.pack("<qqi", 0, message_id, len(answer)) + answer)
+
+    async def _take(self, received: bytes) -> None:
+        auth_key = self._keys.get(received[:8])
+        if auth_key is None:
+            await self._send_raw(UNKNOWN_KEY)
+            return
+        self._auth_key, self.key_id = auth_key, received[:8]
+        incoming = parse(decrypt_message(auth_key, received))
+        parts: list[bytes] = []
+        new_session = incoming.session_id != self._session_id
+        self._session_id = incoming.session_id
+        if incoming.salt != SALT:
+            # Nothing of the packet is executed; the client sends it again.
+            refused = types.BadServerSalt(incoming.message_id, 0, 48, SALT)
+            await self._send([(bytes(refused), False)])
+            return
+        if new_session:
+            first = min(message.message_id for message in incoming.messages) if incoming.messages else 0
+            parts.append(bytes(types.NewSessionCreated(first, incoming.session_id ^ SALT, SALT)))
+        for message in incoming.messages:
+            answer = self._answer(message)
+            if answer is not None:
+                parts.append(answer)
+        if parts:
+            await self._send([(part, True) for part in parts], answer=True)
+        if self.wants_updates and self.key_id in self._methods.signed_in:
+            self._on_ready(self)
+
+    def _answer(self, message: Incoming) -> bytes | None:
+        """What one message is answered with; None for those that need no answer."""
+        body = message.body
+        match body:
+            case types.MsgsAck() | types.MsgsStateReq() | types.MsgsAllInfo() | types.HttpWait():
+                return None
+            case functions.PingRequest() | functions.PingDelayDisconnectRequest():
+                return bytes(types.Pong(message.message_id, body.ping_id))
+            case functions.DestroySessionRequest():
+                return bytes(types.DestroySessionNone(body.session_id))
+            case functions.GetFutureSaltsRequest():
+                return bytes(types.FutureSalts(message.message_id, 0, []))
+            case functions.RpcDropAnswerRequest():
+                return rpc_result(message.message_id, bytes(types.RpcAnswerUnknown()))
+        request, wants_updates = _unwrapped(body)
+        self.wants_updates = self.wants_updates or wants_updates
+        if request is None:
+            return rpc_error(message.message_id, 400, "INPUT_METHOD_INVALID")
+        try:
+            return rpc_result(message.message_id, encode(self._methods.answer(request, self.key_id)))
+        except RpcFailed as failed:
+            return rpc_error(message.message_id, failed.code, failed.message)
+
+    async def push(self, update: bytes) -> None:
+        """Send an update that nobody asked for."""
+        await self._send([(update, True)])
+
+    async def _send(self, bodies: list[tuple[bytes, bool]], *, answer: bool = False) -> None:
+        """Encrypt and send messages, each (body, whether it counts as content); several go in a container."""
+        if self._auth_key is None or self._session_id is None:
+            return
+        numbered = [
+            (self._numbering.next_id(answer=answer), self._numbering.next_seqno(content=content), body)
+            for body, content in bodies
+        ]
+        if len(numbered) > 1:
+            body = container(numbered)
+            numbered = [(self._numbering.next_id(answer=answer), self._numbering.next_seqno(content=False), body)]
+        (message_id, seqno, body) = numbered[0]
+        plain = packet(SALT, self._session_id, message_id, seqno, body)
+        await self._send_raw(encrypt_message(self._auth_key, plain))
+
+    async def _send_raw(self, data: bytes) -> None:
+        assert self._transport is not None
+        async with self._sending:
+            with anyio.move_on_after(_SEND_S) as slow:
+                await self._stream.send(self._transport.frame(data))
+        if slow.cancelled_caught:
+            # A client that does not read must not hold up the others' pushes.
+            self.drop()
+
+    def drop(self) -> None:
+        """End it from here."""
+        self.scope.cancel()
+
+
+def _unwrapped(body: Any) -> tuple[Any, bool]:
+    """The request inside invokeWithLayer and its like, and whether its client wants updates."""
+    wants_updates = True
+    while body is not None:
+        match body:
+            case functions.InvokeWithLayerRequest() | functions.InitConnectionRequest():
+                body = body.query
+            case functions.InvokeAfterMsgRequest() | functions.InvokeAfterMsgsRequest():
+                body = body.query
+            case functions.InvokeWithoutUpdatesRequest():
+                body, wants_updates = body.query, False
+            case _:
+                return body, wants_updates
+    return None, False

@@ -1,0 +1,134 @@
+"""The control socket's server side: one JSON object a line in, one a line out."""
+
+import json
+import time
+from typing import Any
+
+import anyio
+from anyio.abc import ByteStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from telewarden.sandbox.telegram.faults import NAMES, UnknownFault
+from telewarden.sandbox.telegram.server import Telegram
+from telewarden.sandbox.telegram.world import Change, Channel, WorldError
+
+_MAX_LINE_BYTES = 4 * 1024 * 1024
+
+
+async def serve_control(telegram: Telegram, stream: ByteStream) -> None:
+    """Obey one caller until it leaves. A request that cannot be carried out is answered with what is wrong."""
+    lines = BufferedByteReceiveStream(stream)
+    async with stream:
+        try:
+            while True:
+                line = await lines.receive_until(b"\n", _MAX_LINE_BYTES)
+                reply = await _reply(telegram, line)
+                await stream.send(json.dumps(reply).encode() + b"\n")
+        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.DelimiterNotFound):
+            return
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+
+async def _reply(telegram: Telegram, line: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+        if not isinstance(request, dict) or not isinstance(request.get("op"), str):
+            raise ValueError('each line is one JSON object with an "op"')
+        return {"ok": True, **await _do(telegram, request)}
+    except KeyError as error:
+        return {"ok": False, "error": f"the request needs a value for {error}"}
+    except (WorldError, UnknownFault, ValueError, TypeError) as error:
+        return {"ok": False, "error": str(error)}
+
+
+async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
+    world = telegram.world
+    match request["op"]:
+        case "post":
+            channel = world.find(int(request["channel"]))
+            options = {name: request.get(name) for name in ("media", "message_id", "reply_to", "grouped_id")}
+            change = world.post(channel, str(request["text"]), **options)
+            return await _push(telegram, channel, [change])
+        case "post_many":
+            channel = world.find(int(request["channel"]))
+            changes = [world.post(channel, str(text)) for text in request["texts"]]
+            return await _push(telegram, channel, changes)
+        case "edit":
+            channel = world.find(int(request["channel"]))
+            change = world.edit(channel, int(request["message_id"]), str(request["text"]))
+            return await _push(telegram, channel, [change])
+        case "delete":
+            channel = world.find(int(request["channel"]))
+            change = world.delete(channel, [int(message_id) for message_id in request["message_ids"]])
+            return await _push(telegram, channel, [change])
+        case "channel_create":
+            return _channel(world.create(str(request["title"])))
+        case "channel_access":
+            channel = world.find(int(request["channel"]))
+            channel.accessible = bool(request["accessible"])
+            return _channel(channel)
+        case "channels":
+            return {"channels": [_channel(channel) for channel in world.channels.values()]}
+        case "dump":
+            return {"messages": _dump(world.find(int(request["channel"])))}
+        case "stats":
+            return telegram.stats()
+        case "fault":
+            return _fault(telegram, request)
+        case "clear":
+            telegram.faults.clear()
+            return {}
+        case op:
+            raise ValueError(
+                f"there is no op {op!r}; there are: post, post_many, edit, delete, channel_create, channel_access, "
+                f"channels, dump, stats, fault ({', '.join(NAMES)}), clear"
+            )
+
+
+async def _push(telegram: Telegram, channel: Channel, changes: list[Change]) -> dict[str, Any]:
+    at_ms = time.time() * 1000
+    await telegram.push(channel, changes)
+    ids = [message_id for change in changes for message_id in change.ids]
+    return {"message_ids": ids, "pts": channel.pts, "at_ms": at_ms}
+
+
+def _channel(channel: Channel) -> dict[str, Any]:
+    return {
+        "channel_id": channel.marked_id,
+        "bare_id": channel.bare_id,
+        "title": channel.title,
+        "top": channel.top,
+        "pts": channel.pts,
+    }
+
+
+def _dump(channel: Channel) -> list[dict[str, Any]]:
+    both = [(m, False) for m in channel.posts.values()] + [(m, True) for m in channel.deleted.values()]
+    return [
+        {
+            "message_id": message.id,
+            "text": getattr(message, "message", None) or None,
+            "edit_date": None if (edited := getattr(message, "edit_date", None)) is None else edited.timestamp(),
+            "deleted": deleted,
+        }
+        for message, deleted in sorted(both, key=lambda pair: int(pair[0].id))
+    ]
+
+
+def _fault(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
+    values = dict(request)
+    if "channel" in values:
+        values["channel"] = telegram.world.find(int(values["channel"])).bare_id
+    match request.get("name"):
+        case "drop":
+            return {"dropped": telegram.drop(reset=bool(request.get("reset")))}
+        case "deauthorise":
+            telegram.methods.signed_in.clear()
+        case "forget_key":
+            telegram.methods.signed_in.clear()
+            telegram.keys.clear()
+            telegram.drop()
+        case name:
+            telegram.faults.inject(str(name), values)
+    return {}
