@@ -66,7 +66,8 @@ class Intensity:
         if not self.period_s > 0:
             raise ValueError(f"period_s must be positive, got {self.period_s}")
 
-    def within_period(self, times: tuple[float, ...], now: float) -> tuple[float, ...]:
-        """Those of the times that still count at `now`."""
+    def counted(self, times: tuple[float, ...], now: float) -> tuple[float, ...]:
+        """The times of the restarts that count at `now`, with one more at `now`; the latest that can matter."""
         edge = now - self.period_s
-        return tuple(time for time in times if time >= edge)
+        recent = tuple(time for time in times if time >= edge)
+        return (*recent[-self.restarts :], now) if self.restarts else (now,)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from telewarden_supervisors import events
 from telewarden_supervisors.errors import Failure, HeartbeatMissed, describe
 from telewarden_supervisors.occurrences import Cancel, Launch
@@ -14,8 +12,7 @@ from telewarden_supervisors.step import KEPT_FAILURES, Step
 
 def launch(step: Step, child: Child) -> None:
     """Starts the next instance."""
-    child = replace(
-        child,
+    child = child._replace(
         state=State.STARTING,
         instance=child.instance + 1,
         started_at=step.now,
@@ -32,7 +29,7 @@ def became_ready(step: Step, child: Child) -> None:
     """The running instance does its work now."""
     after_s = 0.0 if child.started_at is None else step.now - child.started_at
     deadline = _after(step, child.policy.heartbeat_timeout_s)
-    step.put(replace(child, state=State.RUNNING, ready_at=step.now, was_ready=True, deadline=deadline))
+    step.put(child._replace(state=State.RUNNING, ready_at=step.now, was_ready=True, deadline=deadline))
     step.publish(events.ChildReady, child, after_s=after_s)
 
 
@@ -41,7 +38,7 @@ def check_beat(step: Step, child: Child, beat_at: float) -> None:
     timeout_s = child.policy.heartbeat_timeout_s or 0.0
     last = beat_at if child.ready_at is None else max(beat_at, child.ready_at)
     if last + timeout_s > step.now:
-        step.put(replace(child, deadline=last + timeout_s))
+        step.put(child._replace(deadline=last + timeout_s))
         return
     age_s = step.now - last
     step.publish(events.BeatMissed, child, age_s=age_s)
@@ -51,7 +48,7 @@ def check_beat(step: Step, child: Child, beat_at: float) -> None:
 def stop(step: Step, child: Child, then: Then, cause: Exception | None = None) -> None:
     """Cancels the running instance; `then` says what follows its end."""
     deadline = _after(step, child.policy.stop_timeout_s)
-    child = replace(child, state=State.STOPPING, deadline=deadline, then=then, cause=cause)
+    child = child._replace(state=State.STOPPING, deadline=deadline, then=then, cause=cause)
     step.put(child)
     step.publish(events.Stopping, child)
     step.actions.append(Cancel(child.name, child.instance))
@@ -60,7 +57,7 @@ def stop(step: Step, child: Child, then: Then, cause: Exception | None = None) -
 def stuck(step: Step, child: Child) -> None:
     """The cancelled instance does not end. It cannot be replaced either, so the supervisor gives up."""
     after_s = child.policy.stop_timeout_s if child.state is State.STOPPING else None
-    child = replace(child, state=State.STUCK, deadline=None)
+    child = child._replace(state=State.STUCK, deadline=None)
     step.put(child)
     step.publish(events.Stuck, child, after_s=after_s)
     step.stop_all(Ending.GAVE_UP, f"{child.name} is stuck: it does not end when it is cancelled")
@@ -72,7 +69,7 @@ def finish(step: Step, child: Child) -> None:
     if child.policy.restart is Restart.TEMPORARY:
         del step.children[child.name]
     else:
-        step.put(replace(child, state=State.FINISHED))
+        step.put(child._replace(state=State.FINISHED))
     _shut_down_with(step, child)
 
 
@@ -90,12 +87,12 @@ def fail(step: Step, child: Child, cause: Exception, at_once: bool = False) -> N
         return
     attempt = 0 if stable else child.attempt
     delay_s = 0.0 if at_once else child.policy.backoff.delay_s(attempt, step.draw)
-    child = replace(child, attempt=attempt + 1)
+    child = child._replace(attempt=attempt + 1)
     if step.strategy is not Strategy.ONE_FOR_ONE:
-        child = replace(child, was_ready=False)
+        child = child._replace(was_ready=False)
         step.stop_group(child)
     if delay_s > 0:
-        step.put(replace(child, state=State.BACKING_OFF, deadline=step.now + delay_s))
+        step.put(child._replace(state=State.BACKING_OFF, deadline=step.now + delay_s))
         step.publish(events.BackingOff, child, delay_s=delay_s)
     else:
         step.wait(child)
@@ -103,7 +100,7 @@ def fail(step: Step, child: Child, cause: Exception, at_once: bool = False) -> N
 
 def record_failure(step: Step, child: Child, cause: Exception) -> Child:
     """Notes a failure for snapshot, events and history; nothing else follows from it."""
-    child = replace(child, last_error=describe(cause))
+    child = child._replace(last_error=describe(cause))
     step.put(child)
     step.publish(events.ChildFailed, child, cause=cause)
     own = child.policy.intensity
@@ -129,9 +126,9 @@ def _after(step: Step, timeout_s: float | None) -> float | None:
 def _count_restart(step: Step, child: Child) -> tuple[Child, str | None]:
     """Counts one more restart; says why it is one too many, if it is."""
     limit, own = step.intensity, child.policy.intensity
-    step.restarted_at = (*limit.within_period(step.restarted_at, step.now), step.now)
+    step.restarted_at = limit.counted(step.restarted_at, step.now)
     if own is not None:
-        child = replace(child, restarted_at=(*own.within_period(child.restarted_at, step.now), step.now))
+        child = child._replace(restarted_at=own.counted(child.restarted_at, step.now))
         step.put(child)
         if len(child.restarted_at) > own.restarts:
             return (

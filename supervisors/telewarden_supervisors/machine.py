@@ -7,7 +7,6 @@ in the design principles); readiness, heartbeats, back-off and stuck children ar
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from telewarden_supervisors import child_rules, events
 from telewarden_supervisors.errors import StartTimedOut, WorkerReturned
@@ -81,16 +80,16 @@ def _request(
             if child.state in UP:
                 child_rules.stop(step, child, Then.RESTART)
             elif child.state is State.STOPPING:
-                step.put(replace(child, then=Then.RESTART))
+                step.put(child._replace(then=Then.RESTART))
             elif child.state is not State.STUCK:
                 step.wait(child)
         case TerminateRequested():
             if child.state in UP:
                 child_rules.stop(step, child, Then.REST)
             elif child.state is State.STOPPING:
-                step.put(replace(child, then=Then.REST))
+                step.put(child._replace(then=Then.REST))
             elif child.state in (State.WAITING, State.BACKING_OFF):
-                child = replace(child, state=State.STOPPED, deadline=None, then=Then.REST)
+                child = child._replace(state=State.STOPPED, deadline=None, then=Then.REST)
                 step.put(child)
                 child_rules.go_on_after_stop(step, child, rejoins=False)
         case DeleteRequested():
@@ -105,7 +104,7 @@ def _ended(step: Step, occurrence: Ended) -> None:
     was_stopped = child.state in (State.STOPPING, State.STUCK)
     cause = _joined(child.cause, occurrence.cause)
     then = child.then if was_stopped else Then.FAIL
-    child = replace(child, state=State.STOPPED, deadline=None, started_at=None, cause=None, then=then)
+    child = child._replace(state=State.STOPPED, deadline=None, started_at=None, cause=None, then=then)
     step.put(child)
     if was_stopped:
         step.publish(events.Stopped, child)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from telewarden_supervisors import events
 from telewarden_supervisors.backoff import Intensity
@@ -67,7 +66,7 @@ class Step:
 
     def wait(self, child: Child) -> None:
         """Lets a child that does not run start when its turn comes."""
-        self.put(replace(child, state=State.WAITING, deadline=None))
+        self.put(child._replace(state=State.WAITING, deadline=None))
         self.all_started = False
 
     def emit(self, event: events.Event) -> None:
@@ -90,7 +89,7 @@ class Step:
             names = names[names.index(failed.name) + 1 :]
         queued = set(self.stop_queue)
         for child in [self.children[name] for name in names if name != failed.name]:
-            self.put(replace(child, was_ready=False))
+            self.put(child._replace(was_ready=False))
             if child.state in ALIVE:
                 queued.add(child.name)
             else:
