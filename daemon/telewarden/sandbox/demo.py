@@ -46,7 +46,7 @@ def run(
     for line in result.verdict.lines():
         console.print(f"[red]{line}[/red]")
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(result.as_json())).decode())  # noqa: T201
+        print(msgspec.json.encode(result.as_json()).decode(), flush=True)  # noqa: T201
     else:
         console.print(_summary(result))
     return 0 if result.verdict.clean else 1

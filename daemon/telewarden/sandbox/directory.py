@@ -20,12 +20,14 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class ServerDirectory:
-    """What is where. data, password_file: belong to the account that the server runs as."""
+    """What is where. data, password_file: belong to the account that the server runs as. holds_data: of an earlier
+    start."""
 
     data: Path
     password_file: Path
     log_file: Path
     account: Account | None
+    holds_data: bool
 
     def password(self, wanted: str | None) -> str:
         """The server's password, written down for this user's eyes only.
@@ -42,6 +44,8 @@ class ServerDirectory:
                     f"the data in {self.data} was made with another password, see {self.password_file}"
                 )
             return kept
+        if self.holds_data:
+            raise ServerFailed(f"the password of the data in {self.data} is missing: {self.password_file}")
         password = wanted or secrets.token_urlsafe(24)
         self.write_private(self.password_file, f"{password}\n")
         return password
@@ -81,15 +85,18 @@ def _make(
         Path(tempfile.mkdtemp(prefix=f"telewarden-{name}-")) if directory is None else directory.absolute()
     )
     chosen.mkdir(mode=0o700, parents=True, exist_ok=True)
-    place = ServerDirectory(chosen / "data", chosen / "password", chosen / f"{name}.log", account)
-    if (place.data / valuable).exists() and not keep:
+    data = chosen / "data"
+    place = ServerDirectory(
+        data, chosen / "password", chosen / f"{name}.log", account, holds_data=(data / valuable).exists()
+    )
+    if place.holds_data and not keep:
         raise ServerFailed(
             f"{place.data} holds an earlier server's data; keep it with keep=True, or choose another directory"
         )
-    if not place.data.exists():
-        place.data.mkdir(mode=0o700)
+    if not data.exists():
+        data.mkdir(mode=0o700)
         if account is not None:
-            account.own(place.data)
+            account.own(data)
     return place, whole
 
 

@@ -87,7 +87,7 @@ class EmbeddedPostgres:
             "postgres", directory, valuable=_CLUSTER, keep=keep, account=account
         ) as place:
             password = place.password(password)
-            if not (place.data / _CLUSTER).exists():
+            if not place.holds_data:
                 await _make_cluster(programs, place, account, durable=keep)
             port = port or free_port()
             arguments = {**SERVER_SETTINGS, **(settings or {}), "port": str(port)}
@@ -160,14 +160,16 @@ class EmbeddedPostgres:
     async def _answers(self) -> bool:
         try:
             connection = await asyncpg.connect(self._dsn("postgres"), timeout=_ASK_S)
-        except (asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
+        except (
+            asyncpg.CannotConnectNowError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.InterfaceError,
+            # Another server has the port; ours is about to end with that error in its log.
+            asyncpg.InvalidAuthorizationSpecificationError,
+            OSError,
+            TimeoutError,
+        ):
             return False
-        except (OSError, TimeoutError):
-            return False
-        except asyncpg.InvalidAuthorizationSpecificationError as error:
-            raise ServerFailed(
-                f"PostgreSQL on port {self.port} refuses the kept password: {error}"
-            ) from error
         try:
             return bool(await connection.fetchval("select 1", timeout=_ASK_S) == 1)
         finally:

@@ -76,7 +76,12 @@ class Connection:
                         await self._take(received)
             except (BadFrame, BadMessage, HandshakeFailed, ValueError) as error:
                 self.ended = str(error)
-            except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            except (
+                anyio.EndOfStream,
+                anyio.IncompleteRead,
+                anyio.BrokenResourceError,
+                anyio.ClosedResourceError,
+            ):
                 self.ended = "the client left"
 
     async def _shake(self, handshake: Handshake, received: bytes) -> None:
@@ -151,7 +156,9 @@ class Connection:
         ]
         if len(numbered) > 1:
             body = container(numbered)
-            numbered = [(self._numbering.next_id(answer=answer), self._numbering.next_seqno(content=False), body)]
+            numbered = [
+                (self._numbering.next_id(answer=answer), self._numbering.next_seqno(content=False), body)
+            ]
         (message_id, seqno, body) = numbered[0]
         plain = packet(SALT, self._session_id, message_id, seqno, body)
         await self._send_raw(encrypt_message(self._auth_key, plain))

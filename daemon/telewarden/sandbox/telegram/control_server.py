@@ -109,7 +109,9 @@ def _dump(channel: Channel) -> list[dict[str, Any]]:
         {
             "message_id": message.id,
             "text": getattr(message, "message", None) or None,
-            "edit_date": None if (edited := getattr(message, "edit_date", None)) is None else edited.timestamp(),
+            "edit_date": None
+            if (edited := getattr(message, "edit_date", None)) is None
+            else edited.timestamp(),
             "deleted": deleted,
         }
         for message, deleted in sorted(both, key=lambda pair: int(pair[0].id))

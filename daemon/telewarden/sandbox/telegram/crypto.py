@@ -98,7 +98,10 @@ def ige_decrypt(data: bytes, key: bytes, iv: bytes) -> bytes:
 
 def handshake_key(new_nonce: int, server_nonce: int) -> tuple[bytes, bytes]:
     """(key, iv) of the two encrypted messages of the handshake."""
-    new, server = new_nonce.to_bytes(32, "little", signed=True), server_nonce.to_bytes(16, "little", signed=True)
+    new, server = (
+        new_nonce.to_bytes(32, "little", signed=True),
+        server_nonce.to_bytes(16, "little", signed=True),
+    )
     h1, h2, h3 = sha1(new + server).digest(), sha1(server + new).digest(), sha1(new + new).digest()  # noqa: S324
     return h1 + h2[:12], h2[12:] + h3 + new[:4]
 

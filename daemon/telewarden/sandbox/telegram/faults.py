@@ -45,7 +45,9 @@ class Faults:
         try:
             match name:
                 case "rpc_error":
-                    failure = RpcFailure(int(values["code"]), str(values["message"]), int(values.get("times", 1)))
+                    failure = RpcFailure(
+                        int(values["code"]), str(values["message"]), int(values.get("times", 1))
+                    )
                     self.failures[str(values["method"])] = failure
                 case "flood_wait":
                     wait = f"FLOOD_WAIT_{int(values['seconds'])}"

@@ -94,7 +94,9 @@ class Handshake:
         self.auth_key = shared.to_bytes(256, "big")
         new = self._new_nonce.to_bytes(32, "little", signed=True)
         server = self._server_nonce.to_bytes(16, "little", signed=True)
-        self.salt = int.from_bytes(new[:8], "little", signed=True) ^ int.from_bytes(server[:8], "little", signed=True)
+        self.salt = int.from_bytes(new[:8], "little", signed=True) ^ int.from_bytes(
+            server[:8], "little", signed=True
+        )
         auxiliary = sha1(self.auth_key).digest()[:8]  # noqa: S324
         confirmation = sha1(new + b"\x01" + auxiliary).digest()[4:]  # noqa: S324
         return types.DhGenOk(

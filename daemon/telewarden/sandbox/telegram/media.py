@@ -51,7 +51,9 @@ def make_media(kind: str, number: int) -> Any:
             poll = types.Poll(number, _text("PETR4 tomorrow?"), answers, 0)
             return types.MessageMediaPoll(poll, types.PollResults())
         case "webpage":
-            page = types.WebPage(number, "https://example.com/", "example.com", 0, type="article", title="Example")
+            page = types.WebPage(
+                number, "https://example.com/", "example.com", 0, type="article", title="Example"
+            )
             return types.MessageMediaWebPage(page)
         case _:
             return None

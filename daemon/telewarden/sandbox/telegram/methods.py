@@ -222,7 +222,16 @@ class Methods:
 
     def _too_long(self, channel: Channel) -> Any:
         dialog = types.Dialog(
-            types.PeerChannel(channel.bare_id), channel.top, 0, 0, 0, 0, 0, 0, types.PeerNotifySettings(), pts=channel.pts
+            types.PeerChannel(channel.bare_id),
+            channel.top,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            types.PeerNotifySettings(),
+            pts=channel.pts,
         )
         newest = [channel.posts[channel.top]] if channel.top else []
         return types.updates.ChannelDifferenceTooLong(dialog, newest, [channel.tl()], [], final=True)

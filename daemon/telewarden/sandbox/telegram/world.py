@@ -100,7 +100,9 @@ class World:
         bare_id = int(utils.resolve_id(channel_id)[0]) if channel_id < 0 else channel_id
         channel = self.channels.get(bare_id)
         if channel is None:
-            known = ", ".join(str(channel.marked_id) for channel in itertools.islice(self.channels.values(), 5))
+            known = ", ".join(
+                str(channel.marked_id) for channel in itertools.islice(self.channels.values(), 5)
+            )
             raise WorldError(f"there is no channel {channel_id}; there are: {known} …")
         return channel
 
@@ -127,7 +129,11 @@ class World:
         now = datetime.now(UTC).replace(microsecond=0)
         if media == "service":
             message: Any = types.MessageService(
-                id=message_id, peer_id=peer, date=now, post=True, action=types.MessageActionChatEditTitle(text)
+                id=message_id,
+                peer_id=peer,
+                date=now,
+                post=True,
+                action=types.MessageActionChatEditTitle(text),
             )
         else:
             message = types.Message(
@@ -138,7 +144,9 @@ class World:
                 post=True,
                 media=None if media is None else make_media(media, message_id),
                 reply_to=None if reply_to is None else types.MessageReplyHeader(reply_to_msg_id=reply_to),
-                fwd_from=types.MessageFwdHeader(date=now, from_name="Elsewhere") if media == "forward" else None,
+                fwd_from=types.MessageFwdHeader(date=now, from_name="Elsewhere")
+                if media == "forward"
+                else None,
                 views=1,
                 forwards=0,
                 grouped_id=grouped_id,
@@ -159,7 +167,9 @@ class World:
         """Posts that are gone. Raises WorldError if one of them is not there."""
         missing = [message_id for message_id in ids if message_id not in channel.posts]
         if missing or not ids:
-            raise WorldError(f"channel {channel.marked_id} has no posts {missing or 'without an id'} to delete")
+            raise WorldError(
+                f"channel {channel.marked_id} has no posts {missing or 'without an id'} to delete"
+            )
         for message_id in ids:
             channel.deleted[message_id] = channel.posts.pop(message_id)
         return channel.record("delete", tuple(ids))
