@@ -118,8 +118,8 @@ def load(
         else:
             _put_text(found, section or None, field, value, "command line")
     nested: dict[str, Any] = {name: {} for name in SECTIONS}
-    for (section, name), (value, _) in found.values.items():
-        (nested if section is None else nested[section])[name] = value
+    for (place, field), (given, _) in found.values.items():
+        (nested if place is None else nested[place])[field] = given
     problems = list(found.problems)
     settings = None
     try:

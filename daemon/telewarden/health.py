@@ -43,14 +43,10 @@ class Health:
             yield "intake", self._telegram.problem
         if self._database.breaker.failed:
             served = (
-                "the cache"
-                if self._sync.trusted is not None
-                else "the journal alone, so older messages may be missing"
+                "the cache" if self._sync.trusted is not None else "the journal alone (older ones may miss)"
             )
-            yield (
-                "database",
-                f"polls are answered by {served}, new messages wait in the journal: {self._database.breaker.last_error}",
-            )
+            problem = self._database.breaker.last_error
+            yield "database", f"polls are answered by {served}, new messages wait in the journal: {problem}"
         if self._cached and self._sync.reason is not None:
             yield "redis", f"polls are answered by the database: {self._sync.reason}"
         for channel_id, reason in self._telegram.closed_channels.items():

@@ -29,12 +29,14 @@ class Consumption:
     """What a consumer got, by (channel, message id), and what it noticed.
 
     served_again: polls that served a message after its acknowledgement was answered. sources: answered polls by source.
-    errors: answers that were not 2xx, and requests without an answer, by kind. slow: polls over the time-out.
+    answers: (when, wall clock in ms, and source) of each. errors: answers that were not 2xx, and requests without an
+    answer, by kind.
     """
 
     received: dict[tuple[int, int], Received] = field(default_factory=dict)
     served_again: list[tuple[int, int]] = field(default_factory=list)
     sources: dict[str, int] = field(default_factory=dict)
+    answers: list[tuple[float, str]] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
     polls: int = 0
     poll_ms: list[float] = field(default_factory=list)
@@ -123,6 +125,7 @@ class Consumer:
                 self.got.poll_ms.append((time.perf_counter() - began) * 1000)
                 source = answer.headers.get("X-Telewarden-Source", "none")
                 self.got.sources[source] = self.got.sources.get(source, 0) + 1
+                self.got.answers.append((time.time() * 1000, source))
                 for key in self._take(channel_id, answer.content, acknowledged):
                     await found.send(key)
                 await anyio.sleep(self._interval_s)

@@ -144,8 +144,8 @@ def _summary(result: Result) -> Table:
     bad = {name: facts[name] for name in ("lost", "duplicated", "stale")}
     table.add_row(
         *(
-            f"[red]{facts[c.header]}[/red]" if bad.get(str(c.header)) else str(facts[str(c.header)])
-            for c in table.columns
+            f"[red]{facts[name]}[/red]" if bad.get(name) else str(facts[name])
+            for name in (str(column.header) for column in table.columns)
         )
     )
     table.caption = (

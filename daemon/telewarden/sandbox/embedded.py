@@ -1,5 +1,6 @@
 """`telewarden run --sandbox`: the daemon with an embedded database and cache, kept in the state folder."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,12 +46,12 @@ async def _run(folder: Path, config: Path | None, overrides: tuple[str, ...]) ->
         command += ["--set", f"database.dsn_file={password_file}"]
         # Signals of the terminal reach the child by itself; those of a service manager are passed on.
         child = subprocess.Popen(command)
-        with anyio.open_signal_receiver(2, 15) as signals:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
 
                 async def pass_on() -> None:
                     async for number in signals:
-                        if number == 15:
+                        if number == signal.SIGTERM:
                             child.send_signal(number)
 
                 tasks.start_soon(pass_on)

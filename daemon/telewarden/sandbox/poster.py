@@ -9,7 +9,7 @@ import anyio
 
 from telewarden.sandbox.telegram.control import Control
 
-_WORDS = "BUY SELL PETR4 VALE3 ITUB4 WIN WDO stop target entry gain loss half out now".split()
+_WORDS = ("BUY", "SELL", "PETR4", "VALE3", "ITUB4", "WIN", "stop", "target", "entry", "gain", "loss", "half")
 
 
 @dataclass
@@ -22,7 +22,10 @@ class Posted:
 
 
 class Poster:
-    """Makes traffic. rate: posts a second over all channels; edits, deletes: chance after each post; seed: replays it."""
+    """Makes traffic.
+
+    rate: posts a second over all channels; edits, deletes: their chance after each post; seed: replays the choices.
+    """
 
     def __init__(
         self,

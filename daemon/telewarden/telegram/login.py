@@ -1,4 +1,4 @@
-"""Signing in. The session appears in its place only when it is signed in: an interrupted login leaves nothing half-written."""
+"""Signing in. The session appears in its place only when it is signed in: an interrupted login leaves nothing."""
 
 import os
 from collections.abc import Callable
@@ -25,7 +25,7 @@ async def sign_in(
     ask_code: Callable[[], str],
     ask_password: Callable[[], str],
 ) -> str:
-    """Sign in and keep the session. Returns the account's name. Raises LoginFailed, and whatever the callables raise."""
+    """Sign in and keep the session. Returns the account's name. Raises LoginFailed, and what the callables raise."""
     make_private_folder(settings.session_file.parent)
     # Telethon adds ".session" to a name without it.
     draft = settings.session_file.with_name(f".login-{os.getpid()}.session")

@@ -23,6 +23,11 @@ async def start(journal: Journal) -> None:
     await journal.open_channel(Channel(CHANNEL))
 
 
+async def append_for_ever(journal: Journal) -> None:
+    while True:
+        await journal.append(lambda at: [Acknowledged(CHANNEL, 1, "tp", at)])
+
+
 async def test_accepted_events_survive_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "private" / "journal.sqlite"
     async with open_journal(path) as journal:
@@ -108,9 +113,10 @@ async def test_at_its_bound_intake_is_refused_and_acknowledgements_still_have_a_
             await journal.accept([seen(number)])
         with pytest.raises(JournalFull, match=r"journal\.max_bytes"):
             await journal.accept([seen(number + 1)])
+        before = journal.head
         with pytest.raises(JournalFull):
-            while True:
-                await journal.append(lambda at: [Acknowledged(CHANNEL, 1, "tp", at)])
+            await append_for_ever(journal)
+        assert journal.head > before
         assert [r.event for r in journal.tail.after(0)][-1].__class__ is Acknowledged
         await journal.settle(journal.head)
         assert journal.has_room
@@ -145,7 +151,7 @@ async def test_a_cancelled_caller_does_not_harm_the_others(tmp_path: Path) -> No
 async def test_a_second_process_is_told_that_the_journal_is_in_use(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     async with open_journal(path):
-        with pytest.raises(JournalError, match="in use|using it"):
+        with pytest.raises(JournalError, match=r"using it"):
             await anyio.to_thread.run_sync(JournalFile, path)
 
 

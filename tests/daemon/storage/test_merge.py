@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.histories import CHANNEL, events
 from telewarden.messages import (
     Acknowledged,
     Content,
@@ -20,8 +21,6 @@ from telewarden.messages import (
     merge,
     message_uuid,
 )
-
-from support.histories import CHANNEL, events
 
 one_message = st.lists(events(st.just(7)), min_size=1, max_size=12)
 

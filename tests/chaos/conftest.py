@@ -1,0 +1,16 @@
+"""A whole stack for the tests of this folder. They take seconds; as long as the issue asks with --chaos-full."""
+
+import os
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of this folder."""
+    parser.addoption("--chaos-full", action="store_true", help="run the chaos tests at full length")
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Full length: asked for on the command line, or by TELEWARDEN_CHAOS=full."""
+    return bool(request.config.getoption("--chaos-full")) or os.environ.get("TELEWARDEN_CHAOS") == "full"
