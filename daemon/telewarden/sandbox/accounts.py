@@ -16,8 +16,8 @@ class Account:
     gid: int
 
     def may_pass(self, path: Path) -> bool:
-        """This user can go through every directory above a path, by permission bits alone."""
-        for folder in path.resolve().parents:
+        """This user can go through every directory above a path, as written and as it is, by permission bits alone."""
+        for folder in {*path.absolute().parents, *path.resolve().parents}:
             found = folder.stat()
             shift = 6 if found.st_uid == self.uid else 3 if found.st_gid == self.gid else 0
             if not found.st_mode >> shift & 1:

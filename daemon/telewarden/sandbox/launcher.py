@@ -1,14 +1,14 @@
 """Becomes a server that ends with the process that started it. A script, never imported; needs nothing installed.
 
-    python -I -S launcher.py PARENT_PID (UID:GID | -) (search | -) PROGRAM ARGUMENT…
+    python -I -S launcher.py PARENT_PID SIGNAL (UID:GID | -) (search | -) PROGRAM ARGUMENT…
 
 A program of its own rather than a preexec_fn, which may deadlock where there are threads. Linux only: PR_SET_PDEATHSIG
-(PR_SET_PDEATHSIG(2const)) has the kernel kill this process when the thread that started it ends, however it ends.
+(PR_SET_PDEATHSIG(2const)) has the kernel send SIGNAL to this process when the thread that started it ends, in whatever
+way.
 """
 
 import ctypes
 import os
-import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
@@ -36,7 +36,7 @@ class _Capabilities(ctypes.Structure):
 
 def main(arguments: list[str]) -> None:
     """Never returns: becomes PROGRAM, or ends with a line on standard error and status 125."""
-    parent, account, search, *command = arguments
+    parent, orphan_signal, account, search, *command = arguments
     try:
         os.setpgid(0, 0)
         os.umask(0o077)
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
             user, _, group = account.partition(":")
             _become(int(user), int(group), search=search == "search")
         # Last: a change of user clears it. execve keeps it, since it grants nothing.
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(_PR_SET_PDEATHSIG, int(orphan_signal))
         if os.getppid() != int(parent):
             sys.exit(125)
         os.execv(command[0], command)  # noqa: S606

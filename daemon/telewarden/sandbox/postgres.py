@@ -103,6 +103,8 @@ class EmbeddedPostgres:
                 log_file=place.log_file,
                 account=account,
                 stop_signal=signal.SIGINT,
+                # Not SIGKILL: its processes would go on until they notice, a busy one for as long as its query takes.
+                orphan_signal=signal.SIGQUIT,
             )
             server = cls(process, port=port, password=password, log_file=place.log_file)
             try:

@@ -31,9 +31,9 @@ class ServerProcess:
     """One server program, which may be started again after it has ended.
 
     name: for messages. command: the program's absolute path, then its arguments. folder: where it runs; it must stay
-    there, and be no other server's. log_file: gets its output, appended.
-    account: whom it runs as; None: as this process. stop_signal: asks it to end in order. Start it from a thread that
-    lives as long as it should: that thread's end is the server's end.
+    there, and be no other server's. log_file: gets its output, appended. account: whom it runs as; None: as this
+    process. stop_signal: asks it to end in order. orphan_signal: it gets this one when this process dies. Start it from
+    a thread that lives as long as it should: that thread's end counts as this process's.
     """
 
     def __init__(
@@ -45,12 +45,13 @@ class ServerProcess:
         log_file: Path,
         account: Account | None,
         stop_signal: signal.Signals = signal.SIGTERM,
+        orphan_signal: signal.Signals = signal.SIGKILL,
     ) -> None:
         self._name = name
         self._command = [str(part) for part in command]
         self._folder, self._log_file = folder, log_file
         self._account = account
-        self._stop_signal = stop_signal
+        self._stop_signal, self._orphan_signal = stop_signal, orphan_signal
         self._process: Process | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -164,7 +165,8 @@ class ServerProcess:
             account = f"{self._account.uid}:{self._account.gid}"
             paths = (Path(self._command[0]), self._folder / "inside")
             search = "-" if all(self._account.may_pass(path) for path in paths) else "search"
-        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), account, search]
+        orphan = [str(os.getpid()), str(int(self._orphan_signal))]
+        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), *orphan, account, search]
         log = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             self._log_start = os.fstat(log).st_size
