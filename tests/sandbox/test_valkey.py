@@ -29,7 +29,7 @@ async def test_it_keeps_nothing_on_disk(valkey: EmbeddedValkey) -> None:
 
 
 async def test_a_client_without_the_password_is_refused(valkey: EmbeddedValkey) -> None:
-    async with redis.asyncio.Redis(port=valkey.port, retry=None) as client:
+    async with redis.asyncio.Redis.from_url(f"redis://127.0.0.1:{valkey.port}", retry=None) as client:
         with pytest.raises(redis.exceptions.AuthenticationError):
             await client.ping()
 
