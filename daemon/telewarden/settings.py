@@ -1,10 +1,13 @@
 """Every setting, typed, with its default and meaning. File (TOML) < environment (TELEWARDEN_…) < command line."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,16 +21,112 @@ from pydantic import (
 class Section(BaseModel):
     """What all sections share: they are fixed once read, and an unknown name is a mistake."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
 def _expanded(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, str) else value
 
 
+def _none_if_empty(value: object) -> object:
+    # So that a variable or an option can take back what the file sets.
+    return None if value == "" else value
+
+
+def _are_channels(channel_ids: list[int]) -> list[int]:
+    unmarked = [channel_id for channel_id in channel_ids if not -(2**63) <= channel_id < -(10**12)]
+    if unmarked:
+        raise ValueError(f"ids in the marked form, which begins with -100; not so: {_listed(unmarked)}")
+    twice = sorted({channel_id for channel_id in channel_ids if channel_ids.count(channel_id) > 1})
+    if twice:
+        raise ValueError(f"each channel once; given twice: {_listed(twice)}")
+    return channel_ids
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _first_read(value: object) -> object:
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if number in ("now", "all") or (type(number) is int and number >= 0):
+        return number
+    raise ValueError('"now", "all" or a whole number from 0')
+
+
+def _has_a_port(address: str, *, needed: bool) -> bool:
+    host, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]"):
+        return not needed
+    return bool(host or not needed) and port.isdecimal() and 0 < int(port) <= 65535
+
+
+def _is_an_address(address: str) -> str:
+    if not _has_a_port(address, needed=True):
+        raise ValueError("host:port, such as 149.154.167.50:443")
+    return address
+
+
+def _is_a_readable_file(path: Path) -> Path:
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise ValueError("a file that this user can read")
+    return path
+
+
+def _is_url(secret: SecretStr, *schemes: str) -> SecretStr:
+    """Checked as far as no driver would check it before its first use. Messages never hold the URL: it may hold a
+    password."""
+    try:
+        parts = urlsplit(secret.get_secret_value())
+    except ValueError:
+        raise ValueError("a well-formed URL") from None
+    if parts.scheme not in schemes:
+        raise ValueError(f"a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    if not all(_has_a_port(host, needed=False) for host in parts.netloc.rpartition("@")[2].split(",")):
+        raise ValueError("a URL whose port is a number from 1 to 65535")
+    return secret
+
+
+def _is_database_url(secret: SecretStr) -> SecretStr:
+    return _is_url(secret, "postgresql", "postgres")
+
+
+def _is_cache_url(secret: SecretStr) -> SecretStr:
+    return _is_url(secret, "redis", "rediss", "unix")
+
+
+def _travels_in_a_header(secret: SecretStr) -> bool:
+    text = secret.get_secret_value()
+    return len(text) >= 16 and all("!" <= character <= "~" for character in text)
+
+
+_A_KEY = "at least 16 printable ASCII characters without spaces"
+
+
+def _is_a_token(secret: SecretStr) -> SecretStr:
+    if not _travels_in_a_header(secret):
+        raise ValueError(_A_KEY)
+    return secret
+
+
+def _are_keys(keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    unfit = [name for name, secret in keys.items() if not name or not _travels_in_a_header(secret)]
+    if unfit:
+        raise ValueError(f"for each consumer {_A_KEY}; not so for {_listed(unfit)}")
+    return keys
+
+
+Empty = BeforeValidator(_none_if_empty)
 FilePath = Annotated[Path, BeforeValidator(_expanded)]
+ReadableFile = Annotated[FilePath, AfterValidator(_is_a_readable_file)]
 Seconds = Annotated[float, Field(gt=0)]
-ChannelId = Annotated[int, Field(ge=-(2**63), lt=0)]
+Channels = Annotated[list[int], AfterValidator(_are_channels)]
+FirstRead = Annotated[Literal["now", "all"] | int, BeforeValidator(_first_read)]
+Address = Annotated[str, AfterValidator(_is_an_address)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_database_url)]
+CacheUrl = Annotated[SecretStr, AfterValidator(_is_cache_url)]
+ApiKeys = Annotated[dict[str, SecretStr], AfterValidator(_are_keys)]
+Token = Annotated[SecretStr, AfterValidator(_is_a_token)]
 
 
 class TelegramSettings(Section):
@@ -35,9 +134,11 @@ class TelegramSettings(Section):
 
     api_id: int = Field(gt=0, description="number of the application, from my.telegram.org")
     api_hash: SecretStr = Field(description="secret of the application, from my.telegram.org")
-    session_file: FilePath | None = Field(None, description="the account's session; default: in state_dir")
-    channels: list[ChannelId] = Field(default_factory=list, description="marked ids, such as -1001649127710")
-    first_read: Literal["now", "all"] | Annotated[int, Field(ge=0)] = Field(
+    session_file: Annotated[FilePath | None, Empty] = Field(
+        None, description="the account's session; default: in state_dir"
+    )
+    channels: Channels = Field(default_factory=list, description="marked ids, such as -1001649127710")
+    first_read: FirstRead = Field(
         "now",
         description='what to take of a channel never seen before: "now", "all", or that many newest posts',
     )
@@ -49,10 +150,12 @@ class TelegramSettings(Section):
     liveness_interval_s: Seconds = Field(10.0, description="seconds between two signs of life from Telegram")
     request_timeout_s: Seconds = Field(20.0, description="seconds that Telegram may take to answer")
     dc_id: int = Field(2, ge=1, le=5, description="data centre of dc_address")
-    dc_address: str | None = Field(
-        None, pattern=r"^.+:\d{1,5}$", description='"host:port", if not Telegram\'s own'
+    dc_address: Annotated[Address | None, Empty] = Field(
+        None, description='"host:port", if not Telegram\'s own'
     )
-    dc_public_key_file: FilePath | None = Field(None, description="PEM of that server's RSA key")
+    dc_public_key_file: Annotated[ReadableFile | None, Empty] = Field(
+        None, description="PEM of that server's RSA key"
+    )
 
     @field_validator("session_file")
     @classmethod
@@ -62,19 +165,11 @@ class TelegramSettings(Section):
             raise ValueError("a path that ends in .session")
         return session_file
 
-    @field_validator("channels")
-    @classmethod
-    def _no_channel_twice(cls, channels: list[int]) -> list[int]:
-        twice = sorted({channel for channel in channels if channels.count(channel) > 1})
-        if twice:
-            raise ValueError(f"each channel once; given twice: {', '.join(map(str, twice))}")
-        return channels
-
 
 class DatabaseSettings(Section):
     """PostgreSQL, with or without TimescaleDB and PgBouncer."""
 
-    dsn: SecretStr = Field(description="postgresql://user:password@host:port/telegram_gateway")
+    dsn: DatabaseUrl = Field(description="postgresql://user:password@host:port/telegram_gateway")
     reader_pool: int = Field(4, ge=1, le=100, description="connections for polls")
     writer_pool: int = Field(2, ge=1, le=100, description="connections for writing and warming")
     batch_size: int = Field(500, ge=1, le=10_000, description="events in one transaction")
@@ -85,18 +180,11 @@ class DatabaseSettings(Section):
     )
     auto_migrate: bool = Field(False, description="bring the schema up to date at start")
 
-    @field_validator("dsn")
-    @classmethod
-    def _is_a_postgresql_url(cls, dsn: SecretStr) -> SecretStr:
-        if not dsn.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("a URL that begins with postgresql://")
-        return dsn
-
 
 class CacheSettings(Section):
     """Redis or Valkey. Without a url everything works, polls are answered by the database."""
 
-    url: SecretStr | None = Field(None, description="redis://host:port/0")
+    url: Annotated[CacheUrl | None, Empty] = Field(None, description="redis://host:port/0")
     prefix: str = Field("telegram:", min_length=1, description="what every key begins with")
     timeout_s: Seconds = Field(0.25, description="seconds that the cache may take to answer")
     lease_s: Seconds = Field(3.0, description="seconds that the proof of completeness lasts unrenewed")
@@ -107,18 +195,13 @@ class CacheSettings(Section):
         10_000, ge=1, description="waiting messages of a channel that the cache serves"
     )
 
-    @field_validator("url")
-    @classmethod
-    def _is_a_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("a URL that begins with redis://, rediss:// or unix://")
-        return url
-
 
 class JournalSettings(Section):
     """Where what was accepted is kept until the database has it."""
 
-    file: FilePath | None = Field(None, description="the journal's file; default: in state_dir")
+    file: Annotated[FilePath | None, Empty] = Field(
+        None, description="the journal's file; default: in state_dir"
+    )
     max_bytes: int = Field(
         256 * 1024 * 1024, ge=1024 * 1024, description="events it may hold; then intake waits"
     )
@@ -132,18 +215,11 @@ class HttpSettings(Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(4010, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    api_keys: dict[str, SecretStr] = Field(default_factory=dict, description="consumer's name = its key")
-    gateway_token: SecretStr | None = Field(None, description="token for the gateway's own administration")
+    api_keys: ApiKeys = Field(default_factory=dict, description="consumer's name = its key")
+    gateway_token: Annotated[Token | None, Empty] = Field(
+        None, description="token for the gateway's own administration"
+    )
     body_limit_bytes: int = Field(1024 * 1024, ge=1024, description="larger request bodies are refused")
-
-    @model_validator(mode="after")
-    def _keys_can_travel_in_a_header(self) -> "HttpSettings":
-        secrets = [*self.api_keys.values(), *([self.gateway_token] if self.gateway_token is not None else [])]
-        for secret in secrets:
-            text = secret.get_secret_value()
-            if len(text) < 16 or not all("!" <= character <= "~" for character in text):
-                raise ValueError("keys and tokens of at least 16 printable ASCII characters without spaces")
-        return self
 
 
 class LogSettings(Section):
@@ -158,7 +234,7 @@ class LogSettings(Section):
 class TestingSettings(Section):
     """For tests only."""
 
-    fail_point: str | None = Field(
+    fail_point: Annotated[str | None, Empty] = Field(
         None, description='place at which the process kills itself, "NAME" or "NAME:N"'
     )
 
@@ -181,6 +257,25 @@ class Settings(Section):
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
     testing: TestingSettings = TestingSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_files_are_in_the_state_folder(cls, data: Any) -> Any:
+        """So that the settings show them."""
+        if not isinstance(data, dict):
+            return data
+        folder = data.get("state_dir", _default_state_dir())
+        if not isinstance(folder, str | Path):
+            return data
+        filled = dict(data)
+        for section, name, file in (
+            ("telegram", "session_file", "telewarden.session"),
+            ("journal", "file", "journal.sqlite"),
+        ):
+            values = filled.get(section, {})
+            if isinstance(values, dict) and values.get(name, "") == "":
+                filled[section] = {**values, name: Path(folder).expanduser() / file}
+        return filled
 
     @property
     def session_file(self) -> Path:
