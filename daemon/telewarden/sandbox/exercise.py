@@ -11,20 +11,26 @@ import anyio
 from telewarden.sandbox.consumer import Consumer
 from telewarden.sandbox.poster import Poster
 from telewarden.sandbox.stack import CONSUMER, Stack
-from telewarden.sandbox.verdict import Verdict, judge
+from telewarden.sandbox.verdict import Id, Verdict, judge
 
 POLL_INTERVAL_S = 0.02
 """Between a poll's answer and the next poll of that channel; the live consumer takes 5 s."""
 _SETTLE_S = 60.0
+_IN_FLIGHT_MS = 200.0
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is done to the stack. at: when, as a share of the posting time. run: does and undoes it."""
+    """Something that is done to the stack.
+
+    at: when, as a share of the posting time. run: does and undoes it.
+    blind: the daemon is down meanwhile, so it cannot see what Telegram shows.
+    """
 
     name: str
     at: float
     run: Callable[[Stack], Awaitable[None]]
+    blind: bool = False
 
 
 @dataclass(slots=True)
@@ -34,6 +40,7 @@ class Outage:
     name: str
     began_ms: float
     ended_ms: float = float("inf")
+    blind: bool = False
 
 
 @dataclass(slots=True)
@@ -116,7 +123,7 @@ class Exercise:
 
     async def _inject(self, fault: Fault) -> None:
         await anyio.sleep(self.seconds * fault.at)
-        outage = Outage(fault.name, time.time() * 1000)
+        outage = Outage(fault.name, time.time() * 1000, blind=fault.blind)
         self.outages.append(outage)
         await fault.run(self.stack)
         outage.ended_ms = time.time() * 1000
@@ -125,11 +132,24 @@ class Exercise:
         """Until nothing differs any more and everything is acknowledged; then, or when time is up, the verdict."""
         deadline = time.monotonic() + _SETTLE_S
         while True:
-            verdict = judge(await self.stack.truth(), await self.stack.rows(), self.consumer.got)
+            truth, rows = await self.stack.truth(), await self.stack.rows()
+            verdict = judge(truth, rows, self.consumer.got, self.never_shown())
             all_acknowledged = all(r.acknowledged for r in self.consumer.got.received.values())
             if (verdict.clean and all_acknowledged) or time.monotonic() > deadline or verdict.duplicated:
                 return verdict
             await anyio.sleep(0.2)
+
+    def never_shown(self) -> set[Id]:
+        """Messages that were posted and deleted while the daemon was down (or had them in flight when it died)."""
+        done = self.poster.done
+        return {
+            key
+            for key, deleted_ms in done.deleted_at_ms.items()
+            if any(
+                o.blind and o.began_ms - _IN_FLIGHT_MS <= done.posted_at_ms[key] and deleted_ms <= o.ended_ms
+                for o in self.outages
+            )
+        }
 
     def latencies_ms(self, grace_ms: float = 2000.0) -> list[float]:
         """Post → first poll, of the messages posted outside outages (with some time to recover after each)."""

@@ -14,11 +14,16 @@ _WORDS = ("BUY", "SELL", "PETR4", "VALE3", "ITUB4", "WIN", "stop", "target", "en
 
 @dataclass
 class Posted:
-    """What was done. posted_at_ms: wall clock of each push, by (channel id, message id)."""
+    """What was done. posted_at_ms, deleted_at_ms: wall clock, by (channel id, message id)."""
 
     posted_at_ms: dict[tuple[int, int], float] = field(default_factory=dict)
+    deleted_at_ms: dict[tuple[int, int], float] = field(default_factory=dict)
     edited: int = 0
-    deleted: int = 0
+
+    @property
+    def deleted(self) -> int:
+        """How many were deleted."""
+        return len(self.deleted_at_ms)
 
 
 class Poster:
@@ -77,4 +82,4 @@ class Poster:
             self._dice.randrange(max(0, len(self._alive) - 200), len(self._alive))
         )
         await self._control.delete(channel_id, [message_id])
-        self.done.deleted += 1
+        self.done.deleted_at_ms[channel_id, message_id] = time.time() * 1000

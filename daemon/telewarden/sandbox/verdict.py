@@ -1,6 +1,6 @@
 """Compares, id by id, what Telegram has, what the database holds and what a consumer got. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from telewarden.sandbox.consumer import Consumption
@@ -52,8 +52,17 @@ class Verdict:
         return found[:at_most] + ([f"… and {len(found) - at_most} more"] if len(found) > at_most else [])
 
 
-def judge(truth: Mapping[Id, Truth], rows: Iterable[tuple[Id, Stored]], got: Consumption) -> Verdict:
-    """Compare. A message that was deleted on Telegram before a poll could serve it need not have been polled."""
+def judge(
+    truth: Mapping[Id, Truth],
+    rows: Iterable[tuple[Id, Stored]],
+    got: Consumption,
+    never_shown: Set[Id] = frozenset(),
+) -> Verdict:
+    """Compare.
+
+    A message that was deleted on Telegram before a poll could serve it need not have been polled. never_shown: messages
+    that were posted and deleted while no daemon ran: Telegram shows them to nobody, so they may be missing altogether.
+    """
     verdict = Verdict()
     stored: dict[Id, Stored] = {}
     for key, row in rows:
@@ -66,6 +75,8 @@ def judge(truth: Mapping[Id, Truth], rows: Iterable[tuple[Id, Stored]], got: Con
         verdict.duplicated[key] = "served again after its acknowledgement"
     for key, message in truth.items():
         found = stored.get(key)
+        if found is None and message.deleted and key in never_shown:
+            continue
         if found is None:
             verdict.lost[key] = "not in the database"
             continue
