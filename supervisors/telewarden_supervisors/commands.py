@@ -86,7 +86,8 @@ async def _started(driver: Driver, name: str, number: int, ask: Callable[[], Non
             return True
         if child.instance == number and child.state in (State.RUNNING, State.FINISHED):
             was_ready = True
-        return child.instance == number and child.state is not State.STARTING
+        was_stopped_instead = child.instance < number and child.state is State.STOPPED
+        return was_stopped_instead or (child.instance == number and child.state is not State.STARTING)
 
     ask()
     await driver.until(is_decided)
@@ -95,7 +96,9 @@ async def _started(driver: Driver, name: str, number: int, ask: Callable[[], Non
     _must_not_be_stuck(driver, name)
     _must_run(driver)
     child = driver.state.children.get(name)
-    raise StartFailed(driver.state.path, name, child.last_error if child else None)
+    of_child = (failure for failure in reversed(driver.state.failures) if failure.child == name)
+    failure = None if child is not None and child.state is State.STOPPED else next(of_child, None)
+    raise StartFailed(driver.state.path, name, failure) from (failure.cause if failure else None)
 
 
 def _must_run(driver: Driver) -> None:

@@ -47,8 +47,9 @@ class StartFailed(SupervisionError):
     The supervisor goes on with it as its specification says.
     """
 
-    def __init__(self, path: str, name: str, last_error: str | None) -> None:
-        super().__init__(f"{path}/{name} ended before it was ready: {last_error or 'it was stopped'}")
+    def __init__(self, path: str, name: str, failure: Failure | None) -> None:
+        why = "it was stopped" if failure is None else failure.text
+        super().__init__(f"{path}/{name} ended before it was ready: {why}")
 
 
 class WorkerReturned(SupervisionError):

@@ -87,7 +87,7 @@ class Step:
         names = list(self.children)
         if self.strategy is Strategy.REST_FOR_ONE:
             names = names[names.index(failed.name) + 1 :]
-        queued = set(self.stop_queue)
+        queued = set()
         for child in [self.children[name] for name in names if name != failed.name]:
             self.put(child._replace(was_ready=False))
             if child.state in ALIVE:

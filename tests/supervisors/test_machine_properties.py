@@ -136,6 +136,7 @@ class World:
     beats: dict[str, float] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     is_finished: bool = False
+    has_escalated: bool = False
     stuck: set[str] = field(default_factory=set)
 
     def feed(self, occurrence: Occurrence) -> None:
@@ -158,6 +159,8 @@ class World:
                 case Escalate(stuck):
                     assert set(stuck) == set(self.alive)
                     assert stuck
+                    assert not self.has_escalated, "escalated twice"
+                    self.has_escalated = True
                 case Finish():
                     assert not self.alive
                     self.is_finished = True
@@ -334,6 +337,17 @@ def test_a_restart_exactly_one_period_ago_still_counts(apart_s: float, gives_up:
     world.now += apart_s
     world.end("a", RuntimeError())
     assert (world.state.ending is Ending.GAVE_UP) is gives_up
+
+
+def test_a_beat_that_became_due_after_the_driver_looked_is_looked_at_again() -> None:
+    spec = ChildSpec("a", unused, heartbeat_timeout_s=5)
+    world = run(SupervisorState(path="root", children={"a": Child("a", spec.policy)}), [("ready", "a", 0)])
+    world.now = 5.0
+    world.feed(TimePassed({}))
+    assert world.state.children["a"].state is State.RUNNING
+    assert world.state.wake_at == 5.0
+    world.feed(TimePassed({"a": 4.0}))
+    assert world.state.wake_at == 9.0
 
 
 @settings(max_examples=200, deadline=None)

@@ -112,6 +112,40 @@ async def test_cancellation_before_the_run_starts_nothing(seen: Seen) -> None:
     await supervisor.stop()
 
 
+async def test_a_child_that_is_cancelled_before_its_first_step_never_runs(seen: Seen) -> None:
+    ran: list[str] = []
+
+    async def stops_it_at_once(ctx: WorkerContext) -> None:
+        ctx.ready()
+        supervisor.request_stop()
+        await anyio.sleep_forever()
+
+    async def notes(ctx: WorkerContext) -> None:
+        ran.append(ctx.name)
+
+    supervisor = Supervisor(
+        "root", [ChildSpec("a", stops_it_at_once), ChildSpec("b", notes)], subscribers=[seen]
+    )
+    await supervisor.run()
+    assert seen.lines(ChildStarted, Stopped) == ["ChildStarted a", "ChildStarted b", "Stopped b", "Stopped a"]
+    assert ran == []
+
+
+async def test_an_error_in_the_supervisor_itself_ends_the_children_and_is_raised(seen: Seen) -> None:
+    class BrokenClock:
+        def now(self) -> float:
+            return 0.0
+
+        async def sleep(self, delay_s: float) -> None:
+            await seen.until(ChildReady, "b")
+            raise OSError("no clock")
+
+    children = [ChildSpec("a", serve), ChildSpec("b", slow_to_stop), ChildSpec("c", never_ready)]
+    with pytest.raises(ExceptionGroup) as raised:
+        await Supervisor("root", children, clock=BrokenClock(), subscribers=[seen]).run()
+    assert raised.group_contains(OSError, match="no clock")
+
+
 async def test_a_failure_during_the_stop_is_told_and_restarts_nothing(seen: Seen) -> None:
     async def fails_meanwhile(ctx: WorkerContext) -> None:
         ctx.ready()

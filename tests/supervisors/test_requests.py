@@ -26,6 +26,7 @@ from telewarden_supervisors import (
     StartFailed,
     State,
     Stopped,
+    Stopping,
     Strategy,
     Supervisor,
     SupervisorSpec,
@@ -153,6 +154,90 @@ async def test_a_failure_while_a_restart_is_under_way_is_told_and_the_restart_go
         assert seen.lines(ChildFailed, BackingOff, ChildRestarted) == ["ChildFailed a", "ChildRestarted a"]
 
 
+async def test_a_restart_whose_new_instance_fails_at_once_says_so_though_the_next_one_runs(
+    seen: Seen, running: Running
+) -> None:
+    workers = iter([serve, fails_to_start, serve])
+
+    async def worker(ctx: WorkerContext) -> None:
+        await next(workers)(ctx)
+
+    supervisor = Supervisor("root", [ChildSpec("a", worker, backoff=Backoff(0))], subscribers=[seen])
+    async with running(supervisor):
+        with pytest.raises(StartFailed, match="RuntimeError: no port"):
+            await supervisor.restart_child("a")
+
+
+async def test_the_last_request_for_a_child_that_is_being_stopped_wins(seen: Seen, running: Running) -> None:
+    supervisor = Supervisor("root", [ChildSpec("a", slow_to_stop)], subscribers=[seen])
+    async with running(supervisor):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(supervisor.terminate_child, "a")
+            await seen.until(Stopping, "a")
+            await supervisor.restart_child("a")
+        assert supervisor.snapshot().children[0].state is State.RUNNING
+
+        async def restart() -> None:
+            with pytest.raises(StartFailed, match="it was stopped"):
+                await supervisor.restart_child("a")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(restart)
+            await seen.until(Stopping, "a", count=2)
+            await supervisor.terminate_child("a")
+        assert supervisor.snapshot().children[0].state is State.STOPPED
+
+
+async def test_a_restart_of_a_hanging_child_that_is_being_stopped_has_no_delay(
+    seen: Seen, running: Running
+) -> None:
+    child = ChildSpec("a", slow_to_stop, heartbeat_timeout_s=10, backoff=LONG)
+    supervisor = Supervisor("root", [child], subscribers=[seen])
+    async with running(supervisor):
+        await seen.until(Stopping, "a")
+        await supervisor.restart_child("a")
+        assert [event.at for event in seen.all(ChildRestarted)] == [12]
+        assert len(seen.all(ChildFailed)) == 1, "the hang counts"
+
+
+async def test_a_child_that_is_terminated_while_its_group_restarts_stays_down(
+    seen: Seen, running: Running
+) -> None:
+    async def fails_at_20_s(ctx: WorkerContext) -> None:
+        ctx.ready()
+        if not seen.all(ChildFailed):
+            await anyio.sleep(20)
+            raise RuntimeError("broken")
+        await anyio.sleep_forever()
+
+    children = [
+        ChildSpec("a", fails_at_20_s, backoff=Backoff(0)),
+        ChildSpec("b", slow_to_stop),
+        ChildSpec("c", serve),
+    ]
+    supervisor = Supervisor("root", children, strategy=Strategy.ONE_FOR_ALL, subscribers=[seen])
+    async with running(supervisor):
+        await seen.until(Stopping, "b")
+        await supervisor.terminate_child("b")
+        await seen.until(ChildReady, "c", count=2)
+        assert [child.state.value for child in supervisor.snapshot().children] == [
+            "running",
+            "stopped",
+            "running",
+        ]
+
+
+async def test_a_temporary_child_can_be_restarted_and_leaves_when_it_is_terminated(
+    seen: Seen, running: Running
+) -> None:
+    child = ChildSpec("a", serve, restart=Restart.TEMPORARY)
+    supervisor = Supervisor("root", [child], subscribers=[seen])
+    async with running(supervisor):
+        await supervisor.restart_child("a")
+        await supervisor.terminate_child("a")
+        assert supervisor.snapshot().children == ()
+
+
 async def test_a_stop_while_a_restart_is_under_way_wins(seen: Seen) -> None:
     supervisor = Supervisor("root", [ChildSpec("a", slow_to_stop)], subscribers=[seen])
 
@@ -229,8 +314,11 @@ async def test_a_child_can_be_started_later_and_is_supervised_like_the_others(
         assert seen.all(ChildReady, "b")[0].at == 3
         with pytest.raises(ChildExists, match="root has a child 'b' already"):
             await supervisor.start_child(ChildSpec("b", serve))
-        with pytest.raises(StartFailed, match="no port"):
+        with pytest.raises(StartFailed, match="no port") as raised:
             await supervisor.start_child(ChildSpec("c", fails_to_start, backoff=LONG))
+        assert isinstance(raised.value.__cause__, RuntimeError)
+        with pytest.raises(StartFailed, match="no port"):
+            await supervisor.start_child(ChildSpec("d", fails_to_start, restart=Restart.TEMPORARY))
         assert supervisor.snapshot().children[2].state is State.BACKING_OFF
     assert seen.lines(Stopped) == ["Stopped b", "Stopped a"]
 
