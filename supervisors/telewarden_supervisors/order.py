@@ -36,13 +36,16 @@ def _advance_starts(step: Step) -> None:
     children = tuple(step.children.values())
     if step.strategy is Strategy.ONE_FOR_ALL and any(child.state is State.BACKING_OFF for child in children):
         return
+    # Once all have been up, those under one_for_one come back independently of each other: a child that was
+    # added later and never gets ready must not hold up a sibling's restart.
+    in_order = not step.ready or step.strategy is not Strategy.ONE_FOR_ONE
     for child in children:
         if child.state is State.WAITING:
             launch(step, child)
         if step.strategy is Strategy.REST_FOR_ONE and child.state is State.BACKING_OFF:
             return
         passed = child.was_ready or child.state in (State.FINISHED, State.STOPPED)
-        if child.policy.wait_ready and not passed:
+        if in_order and child.policy.wait_ready and not passed:
             return
     step.all_started = True
     if not step.ready:

@@ -86,7 +86,8 @@ class ChildSpec:
     backoff: the delay before a restart.
     intensity: a limit for this child alone, beside its supervisor's.
     wait_ready: whether the next sibling starts only after this one is ready (OTP's synchronous `init`), and
-        whether the supervisor itself is ready only then. False for a worker that may take long.
+        whether the supervisor itself is ready only then. False for a worker that may take long. Under
+        one_for_one nobody waits any more once the supervisor has been ready.
     significant: its end by itself may stop the supervisor, see `AutoShutdown`; not for a permanent child.
 
     Raises ValueError for a bad name, a time-out that is not positive, or a significant permanent child.

@@ -120,6 +120,8 @@ class Supervisor:
     async def start_child(self, spec: AnySpec, *, under: str = "") -> None:
         """Adds a child after the others and waits until it is ready; `under` is the path of its supervisor.
 
+        It starts at once, unless its turn has not come: its siblings are being started in order.
+
         It stays if its start fails, and is treated as its specification says.
 
         Raises ChildExists; StartFailed if its first instance ends before it is ready; ChildStuck; NotRunning

@@ -148,7 +148,8 @@ class World:
                 case Launch(name, instance):
                     assert name not in self.alive, "two instances of one child"
                     assert before.state is not State.STOPPING, "a start while it stops"
-                    self.check_start(name)
+                    if not before.ready or before.strategy is not Strategy.ONE_FOR_ONE:
+                        self.check_start(name)
                     self.alive[name] = instance
                     self.beats.pop(name, None)
                 case Cancel(name, instance):

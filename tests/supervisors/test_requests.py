@@ -323,6 +323,20 @@ async def test_a_child_can_be_started_later_and_is_supervised_like_the_others(
     assert seen.lines(Stopped) == ["Stopped b", "Stopped a"]
 
 
+async def test_an_added_child_that_never_gets_ready_holds_up_no_sibling(seen: Seen, running: Running) -> None:
+    async def fails_at_50_s(ctx: WorkerContext) -> None:
+        ctx.ready()
+        await anyio.sleep(50)
+        raise RuntimeError("broken")
+
+    supervisor = Supervisor("root", [ChildSpec("a", serve)], subscribers=[seen])
+    async with running(supervisor):
+        with pytest.raises(StartFailed):
+            await supervisor.start_child(ChildSpec("broken", fails_to_start, backoff=LONG))
+        await supervisor.start_child(ChildSpec("later", fails_at_50_s, backoff=Backoff(0)))
+        assert (await seen.until(ChildReady, "later", count=2)).at == 50
+
+
 async def test_a_child_can_be_started_under_a_supervisor_below(seen: Seen, running: Running) -> None:
     supervisor = Supervisor("root", [SupervisorSpec("links")], subscribers=[seen])
     async with running(supervisor):
