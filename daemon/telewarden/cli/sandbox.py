@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from telewarden.cli.options import fail
+from telewarden.cli.telegram import telegram
 
 app = typer.Typer(help="Servers for trying things out.", no_args_is_help=True)
+app.command("telegram")(telegram)
 
 
 def demo(
