@@ -35,4 +35,5 @@ class Notifier:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    # The package encodes as Latin-1; systemd reads UTF-8.
+    return " ".join(text.split()).encode().decode("latin-1")

@@ -71,17 +71,17 @@ class DaemonProcess:
             raise DaemonFailed("the daemon was not started")
         return self._process.pid
 
-    def start(self, *options: str) -> None:
-        """Start it; it is not ready yet. options: further ones for the command line."""
+    def start(self, *options: str, environment: Mapping[str, str] | None = None) -> None:
+        """Start it; it is not ready yet. options: further ones for the command line; environment: more variables."""
         self.starts += 1
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("TELEWARDEN_")}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("TELEWARDEN_")}
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "telewarden", "run", "--config", str(self._settings_file), *options],
+                [*self.command, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env={**inherited, **(environment or {})},
                 start_new_session=True,
             )
 
@@ -108,6 +108,11 @@ class DaemonProcess:
         while self._process.poll() is None:
             await anyio.sleep(_LOOK_S)
         return int(self._process.returncode)
+
+    @property
+    def command(self) -> list[str]:
+        """How it is started."""
+        return [sys.executable, "-m", "telewarden", "run", "--config", str(self._settings_file)]
 
     @property
     def running(self) -> bool:
@@ -146,8 +151,16 @@ class DaemonProcess:
         telegram = health.get("telegram")
         return not connected or (isinstance(telegram, dict) and bool(telegram.get("connected")))
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    @property
+    def log(self) -> str:
+        """All that it logged, over all its starts."""
+        return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
+
     def log_end(self, lines: int = 15) -> str:
         """The last lines of its log."""
-        if not self._log_file.exists():
-            return "(no log)"
-        return "\n".join(self._log_file.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.log.splitlines()[-lines:]) or "(no log)"

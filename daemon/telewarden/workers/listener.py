@@ -147,6 +147,8 @@ class Listener:
                 break
             except DatabaseUnavailable as error:
                 problem = f"this journal is new and must learn from the database where it ended: {error}"
+                if problem != self._state.problem:
+                    log.warning("intake_waits_for_the_database", problem=problem)
                 self._state.problem = problem
                 ctx.status(problem)
                 ctx.beat()
