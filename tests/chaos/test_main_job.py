@@ -40,7 +40,9 @@ async def exercise(
 def sources_during(running: Exercise, name: str, settle_ms: float = 1500.0) -> set[str]:
     """Which sources answered while a fault was under way, after a moment to notice it."""
     (outage,) = [outage for outage in running.outages if outage.name == name]
-    within = [s for at, s in running.consumer.got.answers if outage.began_ms + settle_ms < at < outage.ended_ms]
+    within = [
+        s for at, s in running.consumer.got.answers if outage.began_ms + settle_ms < at < outage.ended_ms
+    ]
     assert len(within) > 10, "polls went on"
     return set(within)
 
@@ -107,11 +109,15 @@ async def test_killing_the_daemon_loses_and_doubles_nothing(tmp_path: Path, full
 
 
 @pytest.mark.parametrize("place", ["writer.before_commit:3", "writer.after_commit:3"])
-async def test_a_kill_around_the_database_commit_stores_every_message_once(tmp_path: Path, place: str) -> None:
+async def test_a_kill_around_the_database_commit_stores_every_message_once(
+    tmp_path: Path, place: str
+) -> None:
     async with start_stack(tmp_path) as stack:
         stack.daemon.start("--set", f"testing.fail_point={place}")
         await stack.daemon.wait_ready()
-        running = Exercise(stack, seconds=8, rate=20, faults=[Fault("restart", 0.0, _restart_after_its_death, blind=True)])
+        running = Exercise(
+            stack, seconds=8, rate=20, faults=[Fault("restart", 0.0, _restart_after_its_death, blind=True)]
+        )
         result = await running.run()
         await stack.daemon.stop()
     assert result.verdict.clean, "\n".join(result.verdict.lines())

@@ -53,7 +53,7 @@ async def upgrade(dsn: str, *, timeout_s: float = 10.0) -> list[Migration]:
         await connection.close()
 
 
-async def _upgrade(connection: "asyncpg.Connection[asyncpg.Record]") -> list[Migration]:
+async def _upgrade(connection: asyncpg.Connection[asyncpg.Record]) -> list[Migration]:
     await connection.execute("create schema if not exists telegram_gateway")
     await connection.execute(
         "create table if not exists telegram_gateway.schema_migrations "
