@@ -215,6 +215,8 @@ def _child(name: str, worker: Worker, *, heartbeat_s: float | None) -> ChildSpec
         start_timeout_s=20.0,
         stop_timeout_s=3.0,
         heartbeat_timeout_s=heartbeat_s,
+        # Each does what it can without the others: a port that is taken must not keep intake from starting.
+        wait_ready=False,
         backoff=Backoff(initial_s=0.1, factor=2.0, cap_s=10.0, jitter=0.2, reset_after_s=30.0),
     )
 

@@ -9,7 +9,7 @@ from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
 from telewarden.workers.listener import TelegramState
 from telewarden_http.protocols import Degradation, HealthReport
-from telewarden_supervisors import Supervisor
+from telewarden_supervisors import State, Supervisor
 
 
 class Health:
@@ -25,15 +25,23 @@ class Health:
         self.supervisor: Supervisor | None = None
 
     def report(self) -> HealthReport:
-        """The present state. ready: the cache is proven complete, or the database answers."""
+        """The present state. ready: the API listens, and the cache is proven complete or the database answers."""
         down = dict(self._down())
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self._since = {what: self._since.get(what, now) for what in down}
         return HealthReport(
             live=True,
-            ready=self._sync.trusted is not None or not self._database.breaker.failed,
+            ready=self._listens() and (self._sync.trusted is not None or not self._database.breaker.failed),
             degraded=[Degradation(what, self._since[what], effect) for what, effect in down.items()],
             details=self._details(),
+        )
+
+    def _listens(self) -> bool:
+        if self.supervisor is None:
+            return False
+        return any(
+            child.name == "api" and child.state is State.RUNNING
+            for child in self.supervisor.snapshot().children
         )
 
     def _down(self) -> Iterable[tuple[str, str]]:

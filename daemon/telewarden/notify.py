@@ -10,28 +10,41 @@ class Notifier:
     """Speaks to systemd. Its calls never block and never fail: a lost datagram is followed by another."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        self._socket = sdnotify.SystemdNotifier()
+        # The package connects to what the process's own environment names; it is not asked where there is nothing.
+        self._systemd = sdnotify.SystemdNotifier() if environment.get("NOTIFY_SOCKET") else None
+        if self._systemd is not None and self._systemd.socket is not None:
+            # A service manager that does not read must not hold the event loop up.
+            self._systemd.socket.setblocking(False)
         usec = environment.get("WATCHDOG_USEC", "")
         pid = environment.get("WATCHDOG_PID", "")
         ours = not pid or pid == str(os.getpid())
         self.watchdog_s = int(usec) / 1_000_000 if usec.isdigit() and ours else None
         """How long systemd waits for a sign of life, in seconds; None: no watchdog."""
 
+    def close(self) -> None:
+        """Give the socket up."""
+        if self._systemd is not None and self._systemd.socket is not None:
+            self._systemd.socket.close()
+
     def ready(self, status: str) -> None:
         """Polls can be answered."""
-        self._socket.notify(f"READY=1\nSTATUS={_line(status)}")
+        self._say(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, text: str) -> None:
         """A line for `systemctl status`."""
-        self._socket.notify(f"STATUS={_line(text)}")
+        self._say(f"STATUS={_line(text)}")
 
     def alive(self) -> None:
         """Pet the watchdog."""
-        self._socket.notify("WATCHDOG=1")
+        self._say("WATCHDOG=1")
 
     def stopping(self, status: str) -> None:
         """The daemon ends itself."""
-        self._socket.notify(f"STOPPING=1\nSTATUS={_line(status)}")
+        self._say(f"STOPPING=1\nSTATUS={_line(status)}")
+
+    def _say(self, message: str) -> None:
+        if self._systemd is not None:
+            self._systemd.notify(message)
 
 
 def _line(text: str) -> str:

@@ -205,6 +205,20 @@ async def test_a_second_process_on_the_same_session_ends_with_a_clear_error(stac
         assert "Traceback" not in second.stderr.decode()
 
 
+async def test_a_taken_port_is_told_and_intake_goes_on_until_it_is_free(stack: Stack) -> None:
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        squatter.bind(("127.0.0.1", int(stack.daemon.url.rpartition(":")[2])))
+        squatter.listen()
+        stack.daemon.start()
+        await until_log(stack, "telegram_connected")
+        await until_log(stack, "CannotListen")
+        await stack.control.post(stack.channel_ids[0], "taken in all the same")
+    await stack.daemon.wait_ready()
+    await until_polled(stack, stack.channel_ids[0], ["taken in all the same"])
+    assert await stack.daemon.stop() == 0
+
+
 async def test_the_session_and_the_journal_are_private(stack: Stack) -> None:
     async with daemon_running(stack):
         folder = stack.folder / "state"
