@@ -5,11 +5,6 @@ import os
 import pytest
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of this folder."""
-    parser.addoption("--chaos-full", action="store_true", help="run the chaos tests at full length")
-
-
 @pytest.fixture(scope="session")
 def full(request: pytest.FixtureRequest) -> bool:
     """Full length: asked for on the command line, or by TELEWARDEN_CHAOS=full."""

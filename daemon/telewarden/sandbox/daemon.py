@@ -2,11 +2,9 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -17,13 +15,6 @@ _LOOK_S = 0.02
 
 class DaemonFailed(Exception):
     """The daemon ended, or did not become ready in time; the message has the end of its log."""
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_settings(path: Path, sections: Mapping[str, Mapping[str, object]]) -> None:

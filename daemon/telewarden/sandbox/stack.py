@@ -8,7 +8,8 @@ from pathlib import Path
 
 import asyncpg
 
-from telewarden.sandbox.daemon import DaemonProcess, free_port, write_settings
+from telewarden.sandbox.daemon import DaemonProcess, write_settings
+from telewarden.sandbox.ports import free_port
 from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.sandbox.telegram.control import Control
 from telewarden.sandbox.telegram.process import LocalTelegram
