@@ -1,0 +1,124 @@
+"""The unit is one that systemd takes, and confines the daemon."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from telewarden.configuration import load
+from telewarden.settings import field_of
+
+FOLDER = Path(__file__).parents[2] / "systemd"
+UNIT = FOLDER / "telewarden.service"
+EXPOSURE_IN_TENTHS = 15
+"""Of 100. It is 10 with systemd 252; other versions weigh a little differently."""
+
+
+@pytest.fixture
+def systemd_analyze() -> str:
+    found = shutil.which("systemd-analyze")
+    if found is None and os.environ.get("TELEWARDEN_REQUIRE") == "all":
+        pytest.fail("there is no systemd-analyze")
+    if found is None:
+        pytest.skip("there is no systemd-analyze")
+    return found
+
+
+@pytest.fixture
+def runnable(tmp_path: Path) -> Path:
+    """The unit with a program that exists, and with every secret that it shows as an example."""
+    text = UNIT.read_text(encoding="utf-8")
+    text = re.sub("^ExecStart=[^ ]+", f"ExecStart={shutil.which('true')}", text, flags=re.MULTILINE)
+    path = tmp_path / UNIT.name
+    path.write_text(re.sub("^#LoadCredential", "LoadCredential", text, flags=re.MULTILINE), encoding="utf-8")
+    return path
+
+
+def ask(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def service() -> dict[str, list[str]]:
+    """The values of the unit's [Service] section."""
+    found: dict[str, list[str]] = {}
+    section = ""
+    for line in UNIT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line
+        elif section == "[Service]" and "=" in line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def credentials() -> list[str]:
+    """The credentials that the unit shows as examples."""
+    return re.findall(
+        "^#LoadCredential=telewarden[.]([^:]+):", UNIT.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+
+
+def test_systemd_knows_every_word_of_it(systemd_analyze: str, runnable: Path) -> None:
+    assert ask(systemd_analyze, "verify", "--recursive-errors=yes", runnable) == ""
+
+
+def test_systemd_finds_it_well_confined(systemd_analyze: str, runnable: Path) -> None:
+    ask(
+        systemd_analyze,
+        "security",
+        "--no-pager",
+        "--offline=true",
+        f"--threshold={EXPOSURE_IN_TENTHS}",
+        runnable,
+    )
+
+
+def test_it_tells_systemd_itself_how_it_is() -> None:
+    unit = service()
+    assert unit["Type"] == ["notify"]
+    assert unit["NotifyAccess"] == ["main"]
+    assert unit["WatchdogSec"] == ["30"]
+    assert unit["Restart"] == ["always"]
+    assert unit["TimeoutStopSec"] == ["15"]
+
+
+def test_nobody_else_can_read_its_state() -> None:
+    unit = service()
+    assert (unit["StateDirectoryMode"], unit["UMask"]) == (["0700"], ["0077"])
+
+
+def test_its_example_credentials_are_settings() -> None:
+    for name in credentials():
+        section, field = name.split(".")[:2]
+        assert field_of(section, field) is not None, name
+
+
+def test_what_its_credentials_give_is_taken(tmp_path: Path) -> None:
+    values = {
+        "telegram.api_hash": "0123456789abcdef",
+        "database.dsn": "postgresql://host/db",
+        "cache.url": "redis://host",
+        "http.gateway_token": "0123456789abcdef",
+        "http.api_keys.tp-capital": "0123456789abcdef",
+    }
+    assert set(credentials()) == set(values)
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    for name, value in values.items():
+        (folder / f"telewarden.{name}").write_text(value, encoding="utf-8")
+    config = tmp_path / "telewarden.toml"
+    config.write_text("[telegram]\napi_id = 1\nchannels = [-1001649127710]\n", encoding="utf-8")
+    loaded = load(config, (), {"CREDENTIALS_DIRECTORY": str(folder)})
+    assert loaded.sources["database.dsn"] == "credential telewarden.database.dsn"
+
+
+def test_its_user_is_the_one_that_is_made() -> None:
+    (line,) = [
+        line for line in (FOLDER / "telewarden.sysusers").read_text().splitlines() if not line.startswith("#")
+    ]
+    assert line.split()[:2] == ["u", service()["User"][0]]
