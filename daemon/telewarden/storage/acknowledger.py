@@ -58,13 +58,8 @@ class JournalAcknowledger:
         blind: the channel is certain, so an id that no store can look up is acknowledged all the same.
         """
         # Noted before any source is read: what is accepted later cannot be missing from both.
-        records = [
-            record
-            for channel in channels
-            for record in self._journal.tail.of_channel(channel, 0)
-            if record.event.message_id in wanted
-        ]
         candidates = [Key(channel, message_id) for channel in channels for message_id in wanted]
+        records = [record for key in candidates for record in self._journal.tail.of_message(key)]
         mirrored = {key: state for key in candidates if (state := self._sync.mirror.get(key)) is not None}
         states = overlay(mirrored, records, frozenset())
         known = {key.message_id for key in states}

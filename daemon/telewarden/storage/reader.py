@@ -63,7 +63,7 @@ class Reader:
                 if stored is None:
                     return None
                 key = stored.key
-            records = self._journal.tail.of_channel(key.channel_id, 0)
+            records = self._journal.tail.of_message(key)
             # Read after the overlay is noted: what is flushed meanwhile is in at least one of the two.
             states = await self._database.by_keys([key])
         except DatabaseUnavailable as error:
@@ -71,9 +71,9 @@ class Reader:
                 raise Unavailable(
                     "the database is down and the message is not a recent one; try again"
                 ) from error
-            records = self._journal.tail.of_channel(key.channel_id, 0)
+            records = self._journal.tail.of_message(key)
             states = {}
-        state = fold([record for record in records if key_of(record.event) == key], states).get(key)
+        state = fold(records, states).get(key)
         return render(state) if state is not None and state.exists else None
 
     async def _from_cache(self, channel_id: int, query: UnprocessedQuery) -> Page:
@@ -127,8 +127,7 @@ class Reader:
         states = {key: state for key, state in mirrored.items() if state is not None}
         missing = frozenset(keys) - states.keys()
         if missing:
-            records = self._journal.tail.of_channel(keys[0].channel_id, 0)
-            own = [record for record in records if key_of(record.event) in missing]
+            own = [record for key in missing for record in self._journal.tail.of_message(key)]
             try:
                 stored = await self._database.by_keys(list(missing))
             except DatabaseUnavailable as error:

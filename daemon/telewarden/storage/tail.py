@@ -5,8 +5,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from telewarden.messages import Event, Key, Posted, State, key_of, merge, message_uuid
+
+_Name = TypeVar("_Name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Tail:
         self.size_bytes = 0
         self._records: deque[Record] = deque()
         self._by_channel: dict[int, deque[Record]] = {}
+        self._by_message: dict[Key, deque[Record]] = {}
         self._keys: dict[uuid.UUID, Key] = {}
 
     def __len__(self) -> int:
@@ -47,11 +51,12 @@ class Tail:
             if record.position != self.head + 1:
                 raise ValueError(f"position {record.position} does not follow {self.head}")
             self._records.append(record)
-            self._by_channel.setdefault(record.event.channel_id, deque()).append(record)
+            key = key_of(record.event)
+            self._by_channel.setdefault(key.channel_id, deque()).append(record)
+            self._by_message.setdefault(key, deque()).append(record)
             self.head = record.position
             self.size_bytes += record.size_bytes
             if isinstance(record.event, Posted):
-                key = key_of(record.event)
                 self._keys[message_uuid(*key)] = key
 
     def forget(self, up_to: int) -> None:
@@ -59,12 +64,11 @@ class Tail:
         while self._records and self._records[0].position <= up_to:
             record = self._records.popleft()
             self.size_bytes -= record.size_bytes
-            channel = self._by_channel[record.event.channel_id]
-            channel.popleft()
-            if not channel:
-                del self._by_channel[record.event.channel_id]
-            if isinstance(record.event, Posted):
-                self._keys.pop(message_uuid(*key_of(record.event)), None)
+            key = key_of(record.event)
+            _drop_first(self._by_channel, key.channel_id)
+            _drop_first(self._by_message, key)
+            if key not in self._by_message:
+                self._keys.pop(message_uuid(*key), None)
 
     def after(self, position: int, limit: int | None = None) -> list[Record]:
         """The records after a position, oldest first. Raises LookupError if some of them are forgotten."""
@@ -81,9 +85,19 @@ class Tail:
         found.reverse()
         return found
 
+    def of_message(self, key: Key) -> list[Record]:
+        """One message's records, oldest first."""
+        return list(self._by_message.get(key, ()))
+
     def key(self, message_id: uuid.UUID) -> Key | None:
-        """The key of a message that was posted within the tail."""
+        """The key of a message that was posted within the tail, if it is known."""
         return self._keys.get(message_id)
+
+
+def _drop_first(index: dict[_Name, deque[Record]], name: _Name) -> None:
+    index[name].popleft()
+    if not index[name]:
+        del index[name]
 
 
 def _while_after(records: Iterator[Record], position: int) -> Iterator[Record]:

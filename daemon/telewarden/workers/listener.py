@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from telewarden.storage.acceptance import Channel, Gone, Observation, Seen
 from telewarden.storage.database import Database, DatabaseUnavailable
-from telewarden.storage.journal import Journal
+from telewarden.storage.journal import Journal, JournalFull
 from telewarden.storage.signal import Signal
 from telewarden.telegram.feed import (
     ChannelClosed,
@@ -187,12 +187,15 @@ class Listener:
     async def _accept(
         self, observations: Sequence[Observation], checkpoint: tuple[int, int] | None = None
     ) -> None:
-        while not self._journal.has_room:
-            self._state.problem = "the journal is full: intake waits for the database"
-            with anyio.move_on_after(_ROOM_S):
-                await self._journal.changed.wait_until(lambda: self._journal.has_room)
+        while True:
+            try:
+                records = await self._journal.accept(observations, checkpoint)
+                break
+            except JournalFull:
+                self._state.problem = "the journal is full: intake waits for the database"
+                with anyio.move_on_after(_ROOM_S):
+                    await self._journal.changed.wait_until(lambda: self._journal.has_room)
         self._state.problem = None
-        records = await self._journal.accept(observations, checkpoint)
         self._state.received += len(records)
 
     async def _probe(self, ctx: WorkerContext, connection: Connection) -> None:

@@ -42,9 +42,11 @@ def test_a_channel_and_a_message_are_found_until_they_are_forgotten() -> None:
     assert [r.position for r in tail.of_channel(CHANNEL, 1)] == [3]
     assert tail.of_channel(-5, 0) == []
     assert tail.key(message_uuid(CHANNEL, 1)) == Key(CHANNEL, 1)
-    tail.forget(1)
+    assert [r.position for r in tail.of_message(Key(CHANNEL, 1))] == [1, 3]
+    tail.forget(3)
+    assert tail.of_message(Key(CHANNEL, 1)) == []
     assert tail.key(message_uuid(CHANNEL, 1)) is None
-    assert tail.key(message_uuid(-100, 1)) == Key(-100, 1)
+    assert tail.of_channel(CHANNEL, 0) == []
 
 
 def test_an_empty_tail_knows_its_head() -> None:
