@@ -16,19 +16,25 @@ _ACKNOWLEDGERS = 4
 
 @dataclass
 class Received:
-    """What a consumer got of one message: the text and time (wall clock, ms) of its first poll, and whether the
-    acknowledgement was answered 200."""
+    """What a consumer got of one message: its text, the time (wall clock, ms) of its first poll, and the how-manieth
+    acknowledgement that was answered 200 it was; None before."""
 
     text: str | None
     polled_at_ms: float
-    acknowledged: bool = False
+    number: int | None = None
+
+    @property
+    def acknowledged(self) -> bool:
+        """Its acknowledgement was answered 200."""
+        return self.number is not None
 
 
 @dataclass
 class Consumption:
     """What a consumer got, by (channel, message id), and what it noticed.
 
-    served_again: polls that served a message after its acknowledgement was answered. sources: answered polls by source.
+    acknowledged: how many acknowledgements were answered 200. served_again: polls that served a message after its
+    acknowledgement was answered. sources: answered polls by source.
     answers: (when, wall clock in ms, and source) of each. errors: answers that were not 2xx, and requests without an
     answer, by kind.
     """
@@ -38,17 +44,13 @@ class Consumption:
     sources: dict[str, int] = field(default_factory=dict)
     answers: list[tuple[float, str]] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
+    acknowledged: int = 0
     polls: int = 0
     poll_ms: list[float] = field(default_factory=list)
 
     def count_error(self, kind: str) -> None:
         """One more of a kind of error."""
         self.errors[kind] = self.errors.get(kind, 0) + 1
-
-    @property
-    def acknowledged(self) -> int:
-        """Messages whose acknowledgement was answered 200."""
-        return sum(1 for received in self.received.values() if received.acknowledged)
 
 
 class _Message(msgspec.Struct, rename="camel"):
@@ -107,9 +109,7 @@ class Consumer:
         parameters = {"channel": str(channel_id), "status": "received,queued", "limit": str(LIMIT)}
         async with found:
             while True:
-                acknowledged = {
-                    key for key, r in self.got.received.items() if r.acknowledged and key[0] == channel_id
-                }
+                acknowledged = self.got.acknowledged
                 began = time.perf_counter()
                 try:
                     answer = await self._client.get("/api/messages/unprocessed", params=parameters)
@@ -130,22 +130,21 @@ class Consumer:
                     await found.send(key)
                 await anyio.sleep(self._interval_s)
 
-    def _take(
-        self, channel_id: int, body: bytes, acknowledged: set[tuple[int, int]]
-    ) -> list[tuple[int, int]]:
-        """Note what an answer holds; returns what is new. acknowledged: what was answered before the poll began."""
+    def _take(self, channel_id: int, body: bytes, acknowledged: int) -> list[tuple[int, int]]:
+        """Note what an answer holds; returns what is new. acknowledged: how many were before the poll began."""
         now_ms = time.time() * 1000
         new = []
         for message in self._decode(body).data:
             key = (channel_id, int(message.message_id))
             text = message.text if message.text is not None else message.caption
-            if key in acknowledged:
-                self.got.served_again.append(key)
-            elif key not in self.got.received:
+            before = self.got.received.get(key)
+            if before is None:
                 self.got.received[key] = Received(text, now_ms)
                 new.append(key)
+            elif before.number is not None and before.number <= acknowledged:
+                self.got.served_again.append(key)
             else:
-                self.got.received[key].text = text
+                before.text = text
         return new
 
     async def _acknowledge_for_ever(self, found: "anyio.abc.ObjectReceiveStream[tuple[int, int]]") -> None:
@@ -162,7 +161,8 @@ class Consumer:
                         await anyio.sleep(_RETRY_S)
                         continue
                     if answer.status_code == 200:
-                        self.got.received[channel_id, message_id].acknowledged = True
+                        self.got.acknowledged += 1
+                        self.got.received[channel_id, message_id].number = self.got.acknowledged
                     else:
                         self.got.count_error(f"acknowledge: {answer.status_code}")
                         await anyio.sleep(_RETRY_S)

@@ -103,14 +103,32 @@ class Methods:
     def _config(self) -> Any:
         host, port = self._address
         zero = dict.fromkeys(
-            (
-                "chat_size_max megagroup_size_max forwarded_count_max online_update_period_ms offline_blur_timeout_ms "
-                "offline_idle_timeout_ms online_cloud_timeout_ms notify_cloud_delay_ms notify_default_delay_ms "
-                "push_chat_period_ms push_chat_limit edit_time_limit revoke_time_limit revoke_pm_time_limit "
-                "rating_e_decay stickers_recent_limit channels_read_media_period call_receive_timeout_ms "
-                "call_ring_timeout_ms call_connect_timeout_ms call_packet_timeout_ms caption_length_max "
-                "message_length_max webfile_dc_id"
-            ).split(),
+            [
+                "chat_size_max",
+                "megagroup_size_max",
+                "forwarded_count_max",
+                "online_update_period_ms",
+                "offline_blur_timeout_ms",
+                "offline_idle_timeout_ms",
+                "online_cloud_timeout_ms",
+                "notify_cloud_delay_ms",
+                "notify_default_delay_ms",
+                "push_chat_period_ms",
+                "push_chat_limit",
+                "edit_time_limit",
+                "revoke_time_limit",
+                "revoke_pm_time_limit",
+                "rating_e_decay",
+                "stickers_recent_limit",
+                "channels_read_media_period",
+                "call_receive_timeout_ms",
+                "call_ring_timeout_ms",
+                "call_connect_timeout_ms",
+                "call_packet_timeout_ms",
+                "caption_length_max",
+                "message_length_max",
+                "webfile_dc_id",
+            ],
             0,
         )
         now = _now()

@@ -49,6 +49,11 @@ class LocalTelegram:
             with anyio.CancelScope(shield=True):
                 await process.stop(_STOP_S)
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     async def _answers(self) -> bool:
         try:
             with anyio.fail_after(2):
