@@ -33,7 +33,7 @@ _LATE_DEFAULTS = {
 """Defaults that depend on where the daemon runs."""
 
 _CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
-_COMMAND = re.compile(r"(?<![\w/=-])(?:\.venv/bin/)?telewarden((?: +(?:--)?[a-z][a-z-]*)+)")
+_COMMAND = re.compile(r"(?<![\w/=.-])(?:[\w./-]*/bin/)?telewarden((?: +(?:--)?[a-z][a-z-]*)+)")
 _TARGET = re.compile(r"(?<![\w/.-])make ([a-z]+)")
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 _METRIC = re.compile(r'"((?:telegram|telewarden|gateway)_[a-z_]+)"')
