@@ -152,6 +152,7 @@ def make_tree(settings: Settings, stores: Stores) -> Supervisor:
         database,
         sync,
         batch_size=settings.database.batch_size,
+        batch_age_s=settings.database.batch_age_s,
         fail_point=FailPoint(settings.testing.fail_point),
     )
     health = Health(journal, database, sync, telegram, cached=cache is not None)

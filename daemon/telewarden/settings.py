@@ -173,6 +173,9 @@ class DatabaseSettings(Section):
     reader_pool: int = Field(4, ge=1, le=100, description="connections for polls")
     writer_pool: int = Field(2, ge=1, le=100, description="connections for writing and warming")
     batch_size: int = Field(500, ge=1, le=10_000, description="events in one transaction")
+    batch_age_s: Seconds = Field(
+        0.05, description="seconds that the first event of a batch may wait for more"
+    )
     statement_timeout_s: Seconds = Field(10.0, description="seconds that a statement may take")
     connect_timeout_s: Seconds = Field(2.0, description="seconds that connecting may take")
     statement_cache_size: int = Field(

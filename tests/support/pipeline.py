@@ -133,7 +133,9 @@ async def open_pipeline(
             sync,
             Reader(journal, database, cache, sync, channel_ids=CHANNELS, on_fallback=reasons.append),
             JournalAcknowledger(journal, database, sync, channel_ids=CHANNELS),
-            Writer(journal, database, sync, batch_size=batch_size, fail_point=FailPoint(None)),
+            Writer(
+                journal, database, sync, batch_size=batch_size, batch_age_s=0.005, fail_point=FailPoint(None)
+            ),
             RedisWorker(cache, sync, journal, lease_s=lease_s),
             Warmer(cache, sync, journal, database, channel_ids=list(CHANNELS), lease_s=lease_s),
             reasons,

@@ -23,7 +23,12 @@ _RETRY_FIRST_S, _RETRY_LAST_S = 0.1, 1.0
 
 
 class Writer:
-    """Stores the journal's events. stored: how many rows it inserted; poisoned: how many events it had to set aside."""
+    """Stores the journal's events.
+
+    batch_size, batch_age_s: a batch goes when it has so many events, or when its first has waited so long (polls do not
+    wait for it: they see what is not stored yet). stored: how many rows it inserted; poisoned: how many events it had
+    to set aside.
+    """
 
     def __init__(
         self,
@@ -32,10 +37,11 @@ class Writer:
         sync: CacheSync,
         *,
         batch_size: int,
+        batch_age_s: float,
         fail_point: FailPoint,
     ) -> None:
         self._journal, self._database, self._sync = journal, database, sync
-        self._batch_size = batch_size
+        self._batch_size, self._batch_age_s = batch_size, batch_age_s
         self._fail_point = fail_point
         self.stored = 0
         self.poisoned = 0
@@ -50,6 +56,10 @@ class Writer:
             ctx.beat()
             try:
                 while self._journal.backlog:
+                    with anyio.move_on_after(self._batch_age_s):
+                        await self._journal.changed.wait_until(
+                            lambda: self._journal.backlog >= self._batch_size
+                        )
                     await self._flush()
                     ctx.beat()
                     retry_s = _RETRY_FIRST_S
