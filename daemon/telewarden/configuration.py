@@ -20,7 +20,9 @@ DEFAULT_FILE = Path("/etc/telewarden/telewarden.toml")
 PREFIX, DELIMITER = "TELEWARDEN_", "__"
 HIDDEN = "(hidden)"
 _LIST = re.compile(r"^\s*[\[{]")
-_NOT_SETTINGS = frozenset({"TELEWARDEN_CONFIG", "TELEWARDEN_REQUIRE"})
+_NOT_SETTINGS = ("TELEWARDEN_CONFIG", "TELEWARDEN_REQUIRE", "TELEWARDEN_CHAOS", "TELEWARDEN_TEST_")
+_NAME = re.compile(r"[a-z_]+(\.[A-Za-z0-9_-]+){0,2}")
+COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,12 @@ class _Sources:
 
     def put(self, section: str | None, name: str, value: object, source: str) -> None:
         full = _full(section, name)
-        if field_of(section, name) is not None:
+        if section is None and name in SECTIONS:
+            expected = (
+                f"one setting of it at a time, such as {name}.{next(iter(SECTIONS[name].model_fields))}"
+            )
+            self.problems.append(Problem(name, source, expected))
+        elif field_of(section, name) is not None:
             self.values[section, name] = (value, source)
         elif (
             name.endswith("_file") and section is not None and is_secret(section, name.removesuffix("_file"))
@@ -96,6 +103,10 @@ class _Sources:
                     f"{section}.{name}_file", source, f"a file that only its owner can read; chmod 600 {path}"
                 )
             )
+        if self.values.get((section, name), (None, None))[1] == source:
+            self.problems.append(
+                Problem(f"{section}.{name}", source, f"either {name} or {name}_file, not both", HIDDEN)
+            )
         self.values[section, name] = (text, place)
 
 
@@ -111,12 +122,7 @@ def load(
     _read_credentials(found, environment)
     _read_environment(found, environment)
     for override in overrides:
-        name, equals, value = override.partition("=")
-        section, _, field = name.rpartition(".")
-        if not equals:
-            found.problems.append(Problem(override, "command line", "--set section.name=value"))
-        else:
-            _put_text(found, section or None, field, value, "command line")
+        _read_override(found, override)
     nested: dict[str, Any] = {name: {} for name in SECTIONS}
     for (place, field), (given, _) in found.values.items():
         (nested if place is None else nested[place])[field] = given
@@ -151,6 +157,18 @@ def _read_file(found: _Sources, file: Path | None, environment: Mapping[str, str
         )
         found.problems.append(Problem("(file)", source, f"a readable TOML file: {reason}"))
         return
+    secrets = [
+        _full(name, field)
+        for name, inner in content.items()
+        if name in SECTIONS and isinstance(inner, dict)
+        for field in inner
+        if is_secret(name, field)
+    ]
+    if secrets and path.stat().st_mode & 0o007:
+        expected = (
+            f"a file that not everybody can read, since it holds {', '.join(secrets)}; chmod 600 {path}"
+        )
+        found.problems.append(Problem("(file)", source, expected))
     for name, value in content.items():
         if name in SECTIONS and isinstance(value, dict):
             for field, inner in value.items():
@@ -159,6 +177,23 @@ def _read_file(found: _Sources, file: Path | None, environment: Mapping[str, str
             found.problems.append(Problem(name, source, f"a section: [{name}]"))
         else:
             found.put(None, name, value, source)
+
+
+def _read_override(found: _Sources, override: str) -> None:
+    name, equals, value = override.partition("=")
+    if not equals or not _NAME.fullmatch(name):
+        # Not repeated: whatever it is, it may hold a secret.
+        found.problems.append(Problem("--set", COMMAND_LINE, "section.name=value"))
+        return
+    parts = name.split(".")
+    if len(parts) > 1 and is_secret(parts[0], parts[1]):
+        instead = f"{name}_file, a credential" if len(parts) == 2 else "a credential"
+        expected = f"not here, where every user of the machine can see it; use {instead} or the environment"
+        found.problems.append(Problem(name, COMMAND_LINE, expected, HIDDEN))
+    elif len(parts) == 3:
+        found.put_mapping(parts[0], parts[1], parts[2], value, COMMAND_LINE)
+    else:
+        _put_text(found, parts[0] if len(parts) == 2 else None, parts[-1], value, COMMAND_LINE)
 
 
 def _read_credentials(found: _Sources, environment: Mapping[str, str]) -> None:
@@ -183,7 +218,7 @@ def _read_credentials(found: _Sources, environment: Mapping[str, str]) -> None:
 
 def _read_environment(found: _Sources, environment: Mapping[str, str]) -> None:
     for variable, value in environment.items():
-        if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS:
+        if not variable.startswith(PREFIX) or variable.startswith(_NOT_SETTINGS):
             continue
         parts = variable.removeprefix(PREFIX).lower().split(DELIMITER)
         source = f"environment {variable}"
@@ -201,7 +236,7 @@ def _read_environment(found: _Sources, environment: Mapping[str, str]) -> None:
 def _put_text(found: _Sources, section: str | None, name: str, value: str, source: str) -> None:
     """A value that arrives as text: lists and tables are written as in the file."""
     parsed: object = value
-    if _LIST.match(value) and not (section and is_secret(section, name)):
+    if _LIST.match(value) and not (section and is_secret(section, name) and name != "api_keys"):
         try:
             parsed = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

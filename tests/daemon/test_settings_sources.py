@@ -201,3 +201,48 @@ def test_the_settings_in_force_are_listed_with_their_sources(file: Path) -> None
     assert rows["telegram.session_file"] == ("/var/lib/telewarden/telewarden.session", "default")
     assert rows["database.dsn"] == ("(hidden)", f"file {file}")
     assert "hunter2" not in str(rows)
+
+
+@pytest.mark.parametrize(
+    "override", ["hunter2", "postgresql://u:hunter2@host/db", "postgresql://u:hunter2@host/db?a=b"]
+)
+def test_an_option_that_names_no_setting_is_not_repeated(file: Path, override: str) -> None:
+    assert "section.name=value" in problems(file, [override])["--set"].expected
+
+
+@pytest.mark.parametrize(
+    "name", ["database.dsn", "telegram.api_hash", "cache.url", "http.gateway_token", "http.api_keys.tp"]
+)
+def test_a_secret_on_the_command_line_is_refused(file: Path, name: str) -> None:
+    found = problems(file, [f"{name}=postgresql://u:hunter2@host/db"])
+    assert "every user of the machine can see it" in found[name].expected
+
+
+def test_a_file_with_secrets_that_everybody_can_read_is_refused(file: Path) -> None:
+    file.chmod(0o644)
+    expected = problems(file)["(file)"].expected
+    assert f"chmod 600 {file}" in expected
+    assert "telegram.api_hash, database.dsn" in expected
+    file.chmod(0o640)  # as of a service whose group may read it
+    read(file)
+
+
+def test_a_secret_and_its_file_in_one_place_are_told(file: Path, tmp_path: Path) -> None:
+    secret = private(tmp_path / "dsn", "postgresql://u:hunter2@h/db")
+    file.write_text(f'{TOML}dsn_file = "{secret}"\n', encoding="utf-8")
+    assert "not both" in problems(file)["database.dsn"].expected
+
+
+def test_a_variable_cannot_replace_a_whole_section(file: Path) -> None:
+    found = problems(file, TELEWARDEN_TELEGRAM="{}")
+    assert "telegram.api_id" in found["telegram"].expected
+    assert len(found) == 1
+
+
+def test_variables_of_the_tests_are_not_settings(file: Path) -> None:
+    read(file, TELEWARDEN_REQUIRE="all", TELEWARDEN_CHAOS="full", TELEWARDEN_TEST_POSTGRES_BIN="/usr/bin")
+
+
+def test_keys_may_be_a_table_in_the_environment(file: Path) -> None:
+    loaded = read(file, TELEWARDEN_HTTP__API_KEYS='{tp-capital = "0123456789abcdef"}')
+    assert list(loaded.settings.http.api_keys) == ["tp-capital"]

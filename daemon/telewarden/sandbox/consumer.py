@@ -11,7 +11,7 @@ import msgspec
 LIMIT = 100
 _TIMEOUT_S = 5.0
 _RETRY_S = 0.1
-_ACKNOWLEDGERS = 4
+_ACKNOWLEDGERS = 8
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """`telewarden run --sandbox`: the daemon with an embedded database and cache, kept in the state folder."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ def run_with_servers(config: Path | None, overrides: tuple[str, ...]) -> int:
     """Start the servers, then the daemon as a child with the same settings; returns its exit status."""
     try:
         # Checked with a database that is surely well-formed: the real one does not exist yet.
-        settings = load(config, (*overrides, "database.dsn=postgresql://sandbox")).settings
+        placeholder = {"TELEWARDEN_DATABASE__DSN": "postgresql://sandbox"}
+        settings = load(config, overrides, {**os.environ, **placeholder}).settings
     except SettingsInvalid as invalid:
         print(f"telewarden: {invalid}", file=sys.stderr)  # noqa: T201
         return 2
@@ -37,13 +39,14 @@ async def _run(folder: Path, config: Path | None, overrides: tuple[str, ...]) ->
     ):
         command = [sys.executable, "-m", "telewarden", "run"]
         command += [] if config is None else ["--config", str(config)]
-        for override in (*overrides, f"cache.url={valkey.url}", "database.auto_migrate=true"):
+        for override in (*overrides, "database.auto_migrate=true"):
             command += ["--set", override]
-        # The password goes where other users cannot look, unlike a command line.
-        password_file = folder / "dsn"
-        password_file.touch(mode=0o600)
-        password_file.write_text(postgres.dsn, encoding="ascii")
-        command += ["--set", f"database.dsn_file={password_file}"]
+        # Passwords go where other users cannot look, unlike a command line.
+        for setting, url in (("database.dsn", postgres.dsn), ("cache.url", valkey.url)):
+            file = folder / setting
+            file.touch(mode=0o600)
+            file.write_text(url, encoding="ascii")
+            command += ["--set", f"{setting}_file={file}"]
         # Signals of the terminal reach the child by itself; those of a service manager are passed on.
         child = subprocess.Popen(command)
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
