@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -68,17 +70,18 @@ async def _demo(
 
 async def _watch(console: Console, exercise: Exercise) -> Result:
     results: list[Result] = []
-    with Live(_table(exercise, None), console=console, refresh_per_second=4, transient=False) as live:
+    rates = _Rates(exercise)
+    with Live(_table(exercise, None, rates), console=console, refresh_per_second=4, transient=False) as live:
         async with anyio.create_task_group() as tasks:
 
             async def show() -> None:
                 while True:
-                    live.update(_table(exercise, await exercise.stack.daemon.health()))
+                    live.update(_table(exercise, await exercise.stack.daemon.health(), rates))
                     await anyio.sleep(_REFRESH_S)
 
             tasks.start_soon(show)
             results.append(await exercise.run())
-            live.update(_table(exercise, await exercise.stack.daemon.health()))
+            live.update(_table(exercise, await exercise.stack.daemon.health(), rates))
             tasks.cancel_scope.cancel()
     return results[0]
 
@@ -97,13 +100,34 @@ async def _folder(keep: Path | None) -> AsyncIterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _table(exercise: Exercise, health: dict[str, object] | None) -> Table:
+class _Rates:
+    """What goes through in a second, over the last few looks."""
+
+    def __init__(self, exercise: Exercise) -> None:
+        self._exercise = exercise
+        self._looks: deque[tuple[float, int, int, int]] = deque([self._look()], maxlen=5)
+
+    def _look(self) -> tuple[float, int, int, int]:
+        done, got = self._exercise.poster.done, self._exercise.consumer.got
+        return time.monotonic(), len(done.posted_at_ms), got.acknowledged, got.polls
+
+    def line(self) -> str:
+        """Posts, acknowledgements and polls a second."""
+        first, last = self._looks[0], self._look()
+        self._looks.append(last)
+        seconds = max(last[0] - first[0], 0.001)
+        posts, acknowledgements, polls = ((last[n] - first[n]) / seconds for n in (1, 2, 3))
+        return f"{posts:.0f} posts · {acknowledgements:.0f} acknowledgements · {polls:.0f} polls"
+
+
+def _table(exercise: Exercise, health: dict[str, object] | None, rates: _Rates) -> Table:
     done, got = exercise.poster.done, exercise.consumer.got
     table = Table(title=f"Telewarden · {exercise.phase}", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column()
     table.add_row("posted · edited · deleted", f"{len(done.posted_at_ms)} · {done.edited} · {done.deleted}")
     table.add_row("polled · acknowledged", f"{len(got.received)} · {got.acknowledged}")
+    table.add_row("a second", rates.line())
     latency = percentiles(exercise.latencies_ms())
     table.add_row("post → poll, ms", f"p50 {latency['p50']} · p95 {latency['p95']} · p99 {latency['p99']}")
     poll = percentiles(got.poll_ms[-1000:])
@@ -127,7 +151,9 @@ def _table(exercise: Exercise, health: dict[str, object] | None) -> Table:
 
 
 def _summary(result: Result) -> Table:
-    table = Table(title="Telegram, database and consumer, compared id by id", title_justify="left")
+    title = "Telegram, the database and the consumer, compared id by id"
+    table = Table(title=title, title_justify="left", show_header=False)
+    facts = result.as_json()
     for name in (
         "posted",
         "edited",
@@ -139,17 +165,12 @@ def _summary(result: Result) -> Table:
         "duplicated",
         "stale",
     ):
-        table.add_column(name, justify="right")
-    facts = result.as_json()
-    bad = {name: facts[name] for name in ("lost", "duplicated", "stale")}
+        bad = name in ("lost", "duplicated", "stale") and facts[name]
+        table.add_row(name, f"[red]{facts[name]}[/red]" if bad else str(facts[name]))
+    latency = result.latency_ms
     table.add_row(
-        *(
-            f"[red]{facts[name]}[/red]" if bad.get(name) else str(facts[name])
-            for name in (str(column.header) for column in table.columns)
-        )
+        "post → poll outside outages, ms",
+        f"p50 {latency['p50']} · p95 {latency['p95']} · p99 {latency['p99']}",
     )
-    table.caption = (
-        f"post → poll outside outages: p50 {result.latency_ms['p50']} ms, p95 {result.latency_ms['p95']} ms, "
-        f"p99 {result.latency_ms['p99']} ms · restarts {result.restarts} · {result.seconds:.0f} s"
-    )
+    table.add_row("restarts", str(result.restarts))
     return table

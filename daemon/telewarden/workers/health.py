@@ -28,6 +28,7 @@ class HealthWorker:
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""
         ctx.ready()
+        ctx.status("looking at the others")
         self._progressed_s = anyio.current_time()
         pet_s = self._notifier.watchdog_s / 3 if self._notifier.watchdog_s is not None else None
         next_pet_s = 0.0
