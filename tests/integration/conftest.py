@@ -16,18 +16,22 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-async def running_servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
-    """A PostgreSQL and a Valkey for the tests of one module."""
-    folder = tmp_path_factory.mktemp("servers")
-    async with (
-        EmbeddedPostgres.start(folder / "postgres") as postgres,
-        EmbeddedValkey.start(folder / "valkey") as valkey,
-    ):
-        yield Servers(postgres.dsn, valkey.url)
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
+    """A PostgreSQL for the tests of one module."""
+    async with EmbeddedPostgres.start(tmp_path_factory.mktemp("servers") / "postgres") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedValkey]:
+    """A Valkey for the tests of one module."""
+    async with EmbeddedValkey.start(tmp_path_factory.mktemp("servers") / "valkey") as server:
+        yield server
 
 
 @pytest.fixture
-async def servers(running_servers: Servers) -> Servers:
+async def servers(postgres: EmbeddedPostgres, valkey_server: EmbeddedValkey) -> Servers:
     """They, with an empty database and an empty cache."""
-    await running_servers.empty()
-    return running_servers
+    found = Servers(postgres.dsn, valkey_server.url)
+    await found.empty()
+    return found

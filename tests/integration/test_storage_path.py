@@ -12,6 +12,8 @@ import redis.asyncio
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
 from telewarden.messages import Acknowledged, Content, Posted, message_uuid
+from telewarden.sandbox.postgres import EmbeddedPostgres
+from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden.storage.acceptance import Channel, Gone
 from telewarden.storage.batch import write_batch
 from telewarden_http.protocols import AmbiguousMessage, Source, Unavailable, UnknownChannel
@@ -41,7 +43,9 @@ async def valkey(servers: Servers) -> "AsyncIterator[redis.asyncio.Redis]":
 
 async def test_a_message_is_served_by_each_source_with_the_same_bytes(pipeline: Pipeline) -> None:
     await pipeline.accept([post(1, "BUY PETR4"), post(2, "SELL"), post(2, "SELL VALE3", edit_date_s=9)])
+    pipeline.database.breaker.broke(float("inf"), "for the test")
     journal = await pipeline.page()
+    pipeline.database.breaker.succeeded()
     async with pipeline.running():
         await pipeline.flushed()
         await pipeline.trusted()
@@ -212,8 +216,6 @@ async def test_a_batch_written_twice_stores_everything_once(
     await pipeline.journal.open_channel(Channel(-5, floor=10))
     await pipeline.accept([post(1, "one"), post(7, "found later", channel=-5)])
     records = pipeline.journal.tail.after(0)
-    with pytest.raises(Exception, match="upgrade"):
-        await pipeline.database.ping()  # the schema is made on first use
     first, second = [await write_batch(sql, records, epoch=1) for _ in range(2)]
     assert (first.inserted, second.inserted) == (2, 0)
     # Also the repeated batch knows that it is the one that brought the message in.
@@ -226,7 +228,7 @@ async def test_a_post_that_may_be_old_is_served_only_on_the_databases_word(pipel
     await pipeline.journal.open_channel(Channel(-5, floor=10))
     pipeline.reader._channel_ids = frozenset({*CHANNELS, -5})
     await pipeline.accept([post(7, "late", channel=-5)])
-    assert (await pipeline.poll(-5)) == (Source.JOURNAL, [])
+    assert (await pipeline.poll(-5)) == (Source.DATABASE, [])
     async with pipeline.running():
         await pipeline.flushed()
         await pipeline.trusted()
@@ -340,3 +342,40 @@ async def test_a_queued_row_of_the_old_system_is_served_to_who_asks_for_it(
         await pipeline.trusted()
         assert await pipeline.poll(statuses=("received", "queued")) == (Source.DATABASE, ["one", "two"])
         assert await pipeline.poll() == (Source.CACHE, ["two"])
+
+
+async def test_a_frozen_database_costs_one_poll_its_time_out_and_the_others_nothing(
+    tmp_path: Path, servers: Servers, postgres: EmbeddedPostgres
+) -> None:
+    async with open_pipeline(tmp_path, servers.dsn, servers.cache_url) as pipeline:
+        await pipeline.database.ping()
+        await pipeline.accept([post(1, "only in the journal")])
+        postgres.suspend()
+        try:
+            with anyio.fail_after(4):
+                assert await pipeline.poll() == (Source.JOURNAL, ["only in the journal"])
+            with anyio.fail_after(0.5):
+                for _ in range(20):
+                    assert await pipeline.poll() == (Source.JOURNAL, ["only in the journal"])
+        finally:
+            postgres.resume()
+        await pipeline.database.ping()
+        assert await pipeline.poll() == (Source.DATABASE, ["only in the journal"])
+
+
+async def test_a_frozen_cache_costs_one_poll_its_time_out_and_the_others_nothing(
+    pipeline: Pipeline, valkey_server: EmbeddedValkey
+) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one")])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        valkey_server.suspend()
+        try:
+            for _ in range(20):
+                assert await pipeline.poll() == (Source.DATABASE, ["one"])
+            assert pipeline.reasons.count("unavailable") <= 1
+        finally:
+            valkey_server.resume()
+        await pipeline.trusted()
+        assert await pipeline.poll() == (Source.CACHE, ["one"])

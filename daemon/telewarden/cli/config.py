@@ -1,6 +1,7 @@
 """`telewarden config`: look at the settings before anything runs."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -17,7 +18,10 @@ app = typer.Typer(help="Check and show the settings.", no_args_is_help=True)
 def check(config: ConfigOption = None, set_: SetOption = None) -> None:
     """Print every problem with the settings at once; exit status 2 if there is one."""
     loaded = load_or_exit(config, set_)
-    print(f"The settings are fine: {len(loaded.settings.telegram.channels)} channels.")
+    channels = len(loaded.settings.telegram.channels)
+    print(f"The settings are fine: {channels} channel{'' if channels == 1 else 's'}.")
+    if not channels:
+        print("Nothing will be taken in: telegram.channels is empty.", file=sys.stderr)
 
 
 @app.command()

@@ -47,15 +47,14 @@ async def _run(folder: Path, config: Path | None, overrides: tuple[str, ...]) ->
             file.touch(mode=0o600)
             file.write_text(url, encoding="ascii")
             command += ["--set", f"{setting}_file={file}"]
-        # Signals of the terminal reach the child by itself; those of a service manager are passed on.
-        child = subprocess.Popen(command)
+        # A session of its own: a signal that is sent to the whole group must not reach the child twice.
+        child = subprocess.Popen(command, start_new_session=True)
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
 
                 async def pass_on() -> None:
                     async for number in signals:
-                        if number == signal.SIGTERM:
-                            child.send_signal(number)
+                        child.send_signal(number)
 
                 tasks.start_soon(pass_on)
                 while child.poll() is None:

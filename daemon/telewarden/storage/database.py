@@ -20,6 +20,10 @@ from telewarden.storage.statements import statement
 
 log = structlog.get_logger(__name__)
 
+_POLL_S = 2.0
+"""How long a poll waits for the database before it takes the next source, in seconds."""
+_BREAKER_OPEN_S = 5.0
+
 Connection = Any
 """An asyncpg connection out of a pool (asyncpg's own proxy type is generic over its record class)."""
 
@@ -69,14 +73,15 @@ class Database:
         self._upgrade = upgrade
         self._upgrading = anyio.Lock()
         self._clock_s = clock_s
-        self.breaker = Breaker()
+        # The health worker's ping closes it as soon as the database is back; a poll tries only if nobody else did.
+        self.breaker = Breaker(_BREAKER_OPEN_S)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """A connection for a poll. Fails at once while the breaker is open."""
         if not self.breaker.allows(self._clock_s()):
             raise DatabaseUnavailable(f"the database is down ({self.breaker.last_error})")
-        async with self._using(self._reader) as connection:
+        async with self._using(self._reader, _POLL_S) as connection:
             yield connection
 
     @asynccontextmanager
@@ -86,10 +91,14 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def _using(self, pool: asyncpg.Pool[asyncpg.Record]) -> AsyncIterator[Connection]:
+    async def _using(
+        self, pool: asyncpg.Pool[asyncpg.Record], within_s: float | None = None
+    ) -> AsyncIterator[Connection]:
+        """A connection; within_s bounds everything until it is given back, also where a frozen server hangs."""
         try:
-            async with pool.acquire(timeout=self._timeout_s) as connection:
-                yield connection
+            with anyio.fail_after(within_s):
+                async with pool.acquire(timeout=self._timeout_s) as connection:
+                    yield connection
         except (
             asyncpg.UndefinedTableError,
             asyncpg.InvalidSchemaNameError,
@@ -117,7 +126,7 @@ class Database:
 
     async def ping(self) -> None:
         """Ask for a sign of life, and whether the schema is there."""
-        async with self._using(self._reader) as connection:
+        async with self._using(self._reader, _POLL_S) as connection:
             await connection.fetchval("select 1 from telegram_gateway.message_keys limit 1")
 
     async def waiting(
@@ -211,9 +220,14 @@ async def open_database(
             max_inactive_connection_lifetime=60.0,
         )
 
-    poll_timeout_s = min(statement_timeout_s, 2.0)
-    reader, writer = await pool(reader_pool, poll_timeout_s), await pool(writer_pool, statement_timeout_s)
+    reader, writer = await pool(reader_pool, _POLL_S), await pool(writer_pool, statement_timeout_s)
     try:
+        if auto_migrate:
+            try:
+                await upgrade(dsn, timeout_s=connect_timeout_s)
+            except MigrationError as error:
+                # It may not be up yet; the upgrade is tried again when the schema turns out to be missing.
+                log.warning("not_upgraded_yet", error=str(error))
         yield Database(
             reader,
             writer,

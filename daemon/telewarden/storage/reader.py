@@ -47,8 +47,12 @@ class Reader:
             raise UnknownChannel(f"channel {query.channel} is not taken in; see telegram.channels")
         try:
             return await self._from_cache(channel_id, query)
-        except (CacheCannotAnswer, CacheUnavailable) as error:
-            self._on_fallback(str(error) if isinstance(error, CacheCannotAnswer) else "unavailable")
+        except CacheCannotAnswer as error:
+            self._on_fallback(str(error))
+        except CacheUnavailable as error:
+            # Told at once, so that a frozen server costs one poll its time-out and not each until it is noticed.
+            self._sync.disconnected(str(error))
+            self._on_fallback("unavailable")
         try:
             return await self._from_database(channel_id, query)
         except DatabaseUnavailable:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
-from telethon import errors
+from telethon import TelegramClient, errors
 
 from telewarden.telegram.client import ClientSettings, make_client
 from telewarden.telegram.feed import SessionUnusable
@@ -47,8 +47,7 @@ async def _sign_in(
     try:
         client = make_client(settings)
         try:
-            with anyio.fail_after(settings.connect_timeout_s * 2):
-                await client.connect()
+            await _connect(client, settings)
             phone = ask_phone().strip()
             await client.send_code_request(phone)
             try:
@@ -66,6 +65,22 @@ async def _sign_in(
     except (errors.RPCError, OSError, TimeoutError, ValueError, SessionUnusable) as error:
         raise LoginFailed(f"not signed in: {error}") from error
     return str(getattr(me, "first_name", None) or getattr(me, "username", None) or phone)
+
+
+async def _connect(client: TelegramClient, settings: ClientSettings) -> None:
+    """Connect, with a new key. Of 256 keys one begins with a zero byte, and Telethon's exchange of it fails."""
+    for left in range(_TRIES - 1, -1, -1):
+        try:
+            with anyio.fail_after(settings.connect_timeout_s * 2):
+                await client.connect()
+        except OSError as error:
+            if not left:
+                where = settings.dc_address or "its own address"
+                raise LoginFailed(
+                    f"Telegram cannot be reached at {where} ({error}); check the network and telegram.dc_address"
+                ) from error
+        else:
+            return
 
 
 async def _try(attempt: Callable[[], object], wrong: type[Exception]) -> None:

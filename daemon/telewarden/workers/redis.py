@@ -41,8 +41,11 @@ class RedisWorker:
                 self._sync.distrust(str(error))
 
     async def _follow(self, ctx: WorkerContext) -> None:
-        """Apply events as they come; in quiet times make sure every third of a lease that the server still answers."""
-        while True:
+        """Apply events as they come; in quiet times make sure every third of a lease that the server still answers.
+
+        Ends when a poll found the server not answering.
+        """
+        while self._sync.history is not None:
             applied = await self._apply_some() if self._sync.follows else 0
             await self._prove()
             ctx.beat()
@@ -51,7 +54,8 @@ class RedisWorker:
                     await self._sync.changed.wait_until(self._has_work)
 
     def _has_work(self) -> bool:
-        return self._sync.follows and self._sync.applied < self._journal.head
+        lost = self._sync.history is None
+        return lost or (self._sync.follows and self._sync.applied < self._journal.head)
 
     async def _apply_some(self) -> int:
         async with self._sync.lock:

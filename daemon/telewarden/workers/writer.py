@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import anyio
 import msgspec
+import structlog
 
 from telewarden.failpoints import FailPoint
 from telewarden.messages import Posted
@@ -17,6 +18,8 @@ from telewarden.storage.journal import Journal
 from telewarden.storage.statements import statement
 from telewarden.storage.tail import Record
 from telewarden_supervisors import WorkerContext
+
+log = structlog.get_logger(__name__)
 
 _IDLE_S = 5.0
 _RETRY_FIRST_S, _RETRY_LAST_S = 0.1, 1.0
@@ -116,3 +119,10 @@ class Writer:
                 error,
             )
         self.poisoned += 1
+        log.error(
+            "event_set_aside",
+            channel_id=event.channel_id,
+            message_id=event.message_id,
+            error=error,
+            hint="the database refuses it; see telegram_gateway.poison_events",
+        )
