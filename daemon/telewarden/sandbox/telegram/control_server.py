@@ -34,7 +34,7 @@ async def _reply(telegram: Telegram, line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line)
         if not isinstance(request, dict) or not isinstance(request.get("op"), str):
-            raise ValueError('each line is one JSON object with an "op"')
+            raise TypeError('each line is one JSON object with an "op"')
         return {"ok": True, **await _do(telegram, request)}
     except KeyError as error:
         return {"ok": False, "error": f"the request needs a value for {error}"}
