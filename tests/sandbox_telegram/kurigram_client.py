@@ -33,9 +33,8 @@ async def main(port: int, phone: str, code: str, password: str, folder: str) -> 
     def local(**options: Any) -> Connection:
         return Connection(**{**options, "server_address": "127.0.0.1", "port": port})
 
-    client = Client(
-        "kurigram", 1, "0" * 32, workdir=folder, no_updates=False, connection_factory=local, workers=1
-    )
+    factory: Any = local
+    client = Client("kurigram", 1, "0" * 32, workdir=folder, connection_factory=factory, workers=1)
     pushed: dict[str, Any] = {}
     complete = asyncio.Event()
 
@@ -65,7 +64,7 @@ async def main(port: int, phone: str, code: str, password: str, folder: str) -> 
         user = await client.check_password(password)
         second_step = True
     await client.initialize()
-    dialogs = [dialog.chat async for dialog in client.get_dialogs()]
+    dialogs: list[Any] = [dialog.chat async for dialog in client.get_dialogs()]
     first = min(dialogs, key=lambda chat: -chat.id)
     history = [message.text async for message in client.get_chat_history(first.id)]
     print("ready", flush=True)
@@ -74,7 +73,7 @@ async def main(port: int, phone: str, code: str, password: str, folder: str) -> 
     await client.terminate()
     await client.disconnect()
     return {
-        "user": user.first_name,
+        "user": getattr(user, "first_name", None),
         "second_step": second_step,
         "channels": sorted(chat.id for chat in dialogs),
         "history": history,

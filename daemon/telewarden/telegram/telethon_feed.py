@@ -32,6 +32,14 @@ _CLOSED = (
     errors.ChatAdminRequiredError,
     errors.UserBannedInChannelError,
 )
+_UNREADABLE = (
+    errors.InvalidBufferError,
+    errors.TypeNotFoundError,
+    errors.common.InvalidChecksumError,
+    errors.common.BadMessageError,
+    errors.common.ReadCancelledError,
+    BufferError,
+)
 
 
 class TelethonFeed:
@@ -54,6 +62,10 @@ class TelethonFeed:
             # Telethon's tasks outlive a cancelled connect(): it must be told, in bounded time.
             with anyio.move_on_after(_DISCONNECT_S, shield=True):
                 await client.disconnect()
+            ended = client.disconnected
+            if ended.done() and not ended.cancelled():
+                # Why it ended was told already; a future that nobody asks would be reported once more.
+                ended.exception()
 
 
 class TelethonConnection:
@@ -175,7 +187,7 @@ class TelethonConnection:
             raise ChannelClosed(
                 f"Telegram refuses it ({type(error).__name__}): is the account still in it?"
             ) from error
-        except (errors.UnauthorizedError, errors.AuthKeyError) as error:
+        except (errors.UnauthorizedError, errors.AuthKeyError, errors.common.AuthKeyNotFound) as error:
             raise SessionUnusable(
                 f"Telegram no longer accepts the session ({error}); {LOGIN_HINT}"
             ) from error
@@ -185,7 +197,7 @@ class TelethonConnection:
             raise TelegramUnavailable(
                 f"Telegram cannot be reached ({type(error).__name__}: {error})"
             ) from error
-        except (errors.InvalidBufferError, errors.TypeNotFoundError, BufferError) as error:
+        except _UNREADABLE as error:
             raise TelegramUnavailable(f"Telegram answered something unreadable ({error})") from error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
