@@ -379,3 +379,19 @@ async def test_a_frozen_cache_costs_one_poll_its_time_out_and_the_others_nothing
             valkey_server.resume()
         await pipeline.trusted()
         assert await pipeline.poll() == (Source.CACHE, ["one"])
+
+
+async def test_a_right_that_was_taken_away_is_an_outage_and_not_a_crash(
+    pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with pipeline.running("writer"):
+        await pipeline.accept([post(1, "stored")])
+        await pipeline.flushed()
+        await sql.execute("alter table telegram_gateway.messages rename to messages_elsewhere")
+        await sql.execute("create view telegram_gateway.messages as select 1 as nothing")
+        await pipeline.accept([post(2, "kept in the journal")])
+        assert await pipeline.poll() == (Source.JOURNAL, ["kept in the journal"])
+        await sql.execute("drop view telegram_gateway.messages")
+        await sql.execute("alter table telegram_gateway.messages_elsewhere rename to messages")
+        await pipeline.flushed()
+    assert await pipeline.poll() == (Source.DATABASE, ["stored", "kept in the journal"])

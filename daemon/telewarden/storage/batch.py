@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import asyncpg
 import msgspec
 
 from telewarden.messages import (
@@ -21,9 +20,6 @@ from telewarden.storage.database import Connection
 from telewarden.storage.rows import at, message_columns, state_of, us_of
 from telewarden.storage.statements import statement
 from telewarden.storage.tail import Record
-
-REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-"""Errors that say that a row itself cannot be stored, however often it is tried."""
 
 
 class LostRace(Exception):

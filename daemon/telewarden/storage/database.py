@@ -36,21 +36,17 @@ class SchemaMissing(DatabaseUnavailable):
     """The database answers, but has not been upgraded to the schema that this version needs."""
 
 
+REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""Errors that say that a row itself cannot be stored, however often it is tried. They pass through."""
+
 UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.PostgresSystemError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresError,
 )
-"""Errors that say nothing about the statement: the same one may succeed later."""
+"""All others say something of the database, its state or its rights: what was asked may succeed later."""
 
 
 class Database:
@@ -108,6 +104,8 @@ class Database:
             self.breaker.broke(self._clock_s(), text)
             await self._try_upgrade()
             raise SchemaMissing(text) from error
+        except REFUSED:
+            raise
         except UNAVAILABLE as error:
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             self.breaker.broke(self._clock_s(), text)

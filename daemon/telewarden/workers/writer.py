@@ -11,9 +11,9 @@ import structlog
 
 from telewarden.failpoints import FailPoint
 from telewarden.messages import Posted
-from telewarden.storage.batch import REFUSED, LostRace, write_batch
+from telewarden.storage.batch import LostRace, write_batch
 from telewarden.storage.cache_sync import CacheSync
-from telewarden.storage.database import Database, DatabaseUnavailable
+from telewarden.storage.database import REFUSED, Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.statements import statement
 from telewarden.storage.tail import Record
