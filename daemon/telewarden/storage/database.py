@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 _POLL_S = 2.0
 """How long a poll waits for the database before it takes the next source, in seconds."""
 _BREAKER_OPEN_S = 5.0
+_CLOSE_S = 1.0
 
 Connection = Any
 """An asyncpg connection out of a pool (asyncpg's own proxy type is generic over its record class)."""
@@ -233,5 +234,9 @@ async def open_database(
             upgrade=(lambda: upgrade(dsn, timeout_s=connect_timeout_s)) if auto_migrate else None,
         )
     finally:
+        # asyncpg gives connections back in tasks of its own: cut off at once, they would end with errors nobody sees.
+        with anyio.move_on_after(_CLOSE_S, shield=True):
+            await reader.close()
+            await writer.close()
         reader.terminate()
         writer.terminate()
