@@ -20,8 +20,8 @@ def run_with_servers(config: Path | None, overrides: tuple[str, ...]) -> int:
     """Start the servers, then the daemon as a child with the same settings; returns its exit status."""
     try:
         # Checked with a database that is surely well-formed: the real one does not exist yet.
-        placeholder = {"TELEWARDEN_DATABASE__DSN": "postgresql://sandbox"}
-        settings = load(config, overrides, {**os.environ, **placeholder}).settings
+        well_formed = {"TELEWARDEN_DATABASE__DSN": "postgresql://sandbox"}
+        settings = load(config, overrides, {**os.environ, **well_formed}).settings
     except SettingsInvalid as invalid:
         print(f"telewarden: {invalid}", file=sys.stderr)  # noqa: T201
         return 2

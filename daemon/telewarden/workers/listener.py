@@ -24,7 +24,7 @@ from telewarden.telegram.feed import (
     SessionUnusable,
     TelegramUnavailable,
 )
-from telewarden_supervisors import WorkerContext
+from telewarden_supervisors import WorkerContext, leaves
 
 log = structlog.get_logger(__name__)
 
@@ -93,12 +93,12 @@ class Listener:
                 await self._pause(ctx, _SESSION_RETRY_S)
             except* (TelegramUnavailable, Flooded) as group:
                 self._lost(ctx, group, session=True)
-                waits = [leaf.wait_s for leaf in _leaves(group) if isinstance(leaf, Flooded)]
+                waits = [leaf.wait_s for leaf in leaves(group) if isinstance(leaf, Flooded)]
                 await self._pause(ctx, max(waits, default=retry_s * random.uniform(0.5, 1.0)))  # noqa: S311
                 retry_s = min(retry_s * 2, _RETRY_LAST_S)
 
     def _lost(self, ctx: WorkerContext, group: BaseExceptionGroup[BaseException], *, session: bool) -> None:
-        problem = str(_leaves(group)[0])
+        problem = str(next(iter(leaves(group))))
         if problem != self._state.problem:
             log.warning("telegram_unavailable" if session else "session_unusable", problem=problem)
         self._state.connected, self._state.session_loaded = False, session
@@ -264,10 +264,3 @@ class Listener:
         observations = [*sorted(posts, key=lambda seen: seen.message_id), *gone]
         if observations:
             await self._accept(observations)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves

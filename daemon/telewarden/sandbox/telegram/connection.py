@@ -1,11 +1,13 @@
 """One client's connection: transport, handshake, encryption, sessions and salts; requests go to `Methods`."""
 
+import socket
 import struct
 from collections.abc import Callable
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream
+import structlog
+from anyio.abc import ByteStream, SocketAttribute
 from telethon.extensions import BinaryReader
 from telethon.tl import functions, types
 
@@ -26,6 +28,8 @@ from telewarden.sandbox.telegram.messages import (
 )
 from telewarden.sandbox.telegram.methods import Methods
 from telewarden.sandbox.telegram.transport import BadFrame, Reader, Transport, sniff
+
+log = structlog.get_logger(__name__)
 
 SALT = 0x7E1E_0A2D_5A17
 UNKNOWN_KEY = (-404).to_bytes(4, "little", signed=True)
@@ -75,14 +79,14 @@ class Connection:
                     else:
                         await self._take(received)
             except (BadFrame, BadMessage, HandshakeFailed, ValueError) as error:
-                self.ended = str(error)
+                log.debug("connection_ended", why=str(error))
             except (
                 anyio.EndOfStream,
                 anyio.IncompleteRead,
                 anyio.BrokenResourceError,
                 anyio.ClosedResourceError,
             ):
-                self.ended = "the client left"
+                log.debug("connection_ended", why="the client left")
 
     async def _shake(self, handshake: Handshake, received: bytes) -> None:
         with BinaryReader(received[20:]) as reader:
@@ -171,6 +175,12 @@ class Connection:
         if slow.cancelled_caught:
             # A client that does not read must not hold up the others' pushes.
             self.drop()
+
+    def reset(self) -> None:
+        """End it from here, with RST instead of FIN."""
+        raw = self._stream.extra(SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.drop()
 
     def drop(self) -> None:
         """End it from here."""

@@ -42,10 +42,11 @@ def server_fingerprint(key: rsa.PublicKey) -> int:
     """A server key's fingerprint as clients name it: signed, from its TL serialisation."""
     n = key.n.to_bytes((key.n.bit_length() + 7) // 8, "big")
     e = key.e.to_bytes((key.e.bit_length() + 7) // 8, "big")
-    return int.from_bytes(sha1(_tl_bytes(n) + _tl_bytes(e)).digest()[-8:], "little", signed=True)  # noqa: S324
+    return int.from_bytes(sha1(tl_bytes(n) + tl_bytes(e)).digest()[-8:], "little", signed=True)  # noqa: S324
 
 
-def _tl_bytes(data: bytes) -> bytes:
+def tl_bytes(data: bytes) -> bytes:
+    """Bytes as TL serialises them: their length, they, zeros up to a whole word."""
     head = bytes([len(data)]) if len(data) < 254 else b"\xfe" + len(data).to_bytes(3, "little")
     return head + data + bytes(-(len(head) + len(data)) % 4)
 

@@ -11,6 +11,8 @@ from telethon.extensions import BinaryReader
 from telethon.tl import types
 from telethon.tl.core import GzipPacked, MessageContainer
 
+from telewarden.sandbox.telegram.crypto import tl_bytes
+
 VECTOR, BOOL_TRUE, BOOL_FALSE = 0x1CB5C415, 0x997275B5, 0xBC799737
 RPC_RESULT = 0xF35C6D01
 GZIP_FROM_BYTES = 1024
@@ -99,18 +101,13 @@ def rpc_result(request_id: int, result: bytes) -> bytes:
     """The answer to a request; large ones are packed."""
     if len(result) > GZIP_FROM_BYTES:
         packed = gzip.compress(result, compresslevel=1)
-        result = GzipPacked.CONSTRUCTOR_ID.to_bytes(4, "little") + _tl_bytes(packed)
+        result = GzipPacked.CONSTRUCTOR_ID.to_bytes(4, "little") + tl_bytes(packed)
     return struct.pack("<Iq", RPC_RESULT, request_id) + result
 
 
 def rpc_error(request_id: int, code: int, message: str) -> bytes:
     """The answer to a request that failed."""
     return rpc_result(request_id, bytes(types.RpcError(code, message)))
-
-
-def _tl_bytes(data: bytes) -> bytes:
-    head = bytes([len(data)]) if len(data) < 254 else b"\xfe" + len(data).to_bytes(3, "little")
-    return head + data + bytes(-(len(head) + len(data)) % 4)
 
 
 class Numbering:

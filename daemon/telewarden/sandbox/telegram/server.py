@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import sys
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from telethon.tl import types
 
+from telewarden import logs
 from telewarden.sandbox.telegram.account import Account
 from telewarden.sandbox.telegram.connection import Connection
 from telewarden.sandbox.telegram.crypto import ServerKey
@@ -131,10 +131,7 @@ class Telegram:
         """End every connection; reset: with RST instead of FIN. Returns how many."""
         connections = list(self._connections)
         for connection in connections:
-            if reset:
-                raw = connection._stream.extra(SocketAttribute.raw_socket)
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.drop()
+            (connection.reset if reset else connection.drop)()
         return len(connections)
 
     def stats(self) -> dict[str, Any]:
@@ -175,4 +172,5 @@ async def serve(options: ServerOptions) -> None:
 
 def run(options: ServerOptions) -> None:
     """Serve in this process until it is told to stop."""
+    logs.configure("warning", "console")
     anyio.run(serve, options, backend_options={"use_uvloop": True})
