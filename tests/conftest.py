@@ -1,6 +1,24 @@
 """What all tests share."""
 
+import sys
+from typing import TextIO, cast
+
 import pytest
+import structlog
+
+
+class _StandardError:
+    """Whatever standard error is at the moment: pytest and CliRunner put files of their own in its place."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+# By default structlog keeps the file that standard output was when it was first imported, perhaps inside a CliRunner.
+structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _StandardError())))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

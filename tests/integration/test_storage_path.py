@@ -395,3 +395,24 @@ async def test_a_right_that_was_taken_away_is_an_outage_and_not_a_crash(
         await sql.execute("alter table telegram_gateway.messages_elsewhere rename to messages")
         await pipeline.flushed()
     assert await pipeline.poll() == (Source.DATABASE, ["stored", "kept in the journal"])
+
+
+async def test_the_databases_word_that_comes_after_the_acknowledgement_serves_nothing_again(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.journal.open_channel(Channel(-1005, floor=10))
+    pipeline.reader._channel_ids = frozenset({*CHANNELS, -1005})
+    pipeline.acknowledger._channel_ids = (*CHANNELS, -1005)
+    async with pipeline.running():
+        await pipeline.trusted()
+        await pipeline.accept([post(7, "found late", channel=-1005)])
+        await pipeline.flushed()
+        assert await pipeline.acknowledge(7) == 1
+        word = next(r.event for r in [*pipeline.journal.tail.after(pipeline.journal.head - 1)])
+        assert isinstance(word, Acknowledged)
+        late = Posted(-1005, 7, Content(text="found late"), 0, 1, True)
+        await pipeline.journal.append(lambda _: [late])
+        assert (await pipeline.poll(-1005))[1] == []
+        await pipeline.trusted()
+        assert await pipeline.poll(-1005) == (Source.CACHE, [])
+        assert await pipeline.acknowledge(7) == 0

@@ -25,6 +25,8 @@ from telewarden.storage.render import render
 from telewarden.storage.signal import Signal
 from telewarden.storage.tail import Record
 
+DONE_REMEMBERED = 10_000
+"""Messages that lately ceased to wait: a post of one that is applied afterwards does not make it wait again."""
 MIRROR_BOUND = 200_000
 """Pending messages whose state is kept in memory; beyond it edits drop bodies and look-ups ask the database."""
 
@@ -35,7 +37,7 @@ class Mirror:
     def __init__(self, bound: int = MIRROR_BOUND) -> None:
         self._bound = bound
         self._states: dict[Key, State] = {}
-        self._channels: dict[int, set[int]] = {}
+        self._done: dict[Key, None] = {}
         self.complete = True
         """Nothing was left out for want of room."""
 
@@ -48,29 +50,23 @@ class Mirror:
 
     def put(self, state: State) -> None:
         """Keep a pending message's state."""
-        if state.key not in self._states:
-            if len(self._states) >= self._bound:
-                self.complete = False
-                return
-            self._channels.setdefault(state.message_id, set()).add(state.channel_id)
+        if state.key in self._done:
+            return
+        if state.key not in self._states and len(self._states) >= self._bound:
+            self.complete = False
+            return
         self._states[state.key] = state
 
     def drop(self, key: Key) -> None:
-        """The message no longer waits."""
-        if self._states.pop(key, None) is not None:
-            channels = self._channels[key.message_id]
-            channels.discard(key.channel_id)
-            if not channels:
-                del self._channels[key.message_id]
-
-    def channels_of(self, message_id: int) -> frozenset[int]:
-        """The channels in which a bare message id is pending."""
-        return frozenset(self._channels.get(message_id, ()))
+        """The message no longer waits, and never will again."""
+        self._done[key] = None
+        if len(self._done) > DONE_REMEMBERED:
+            del self._done[next(iter(self._done))]
+        self._states.pop(key, None)
 
     def clear(self) -> None:
-        """Forget everything: a warm begins."""
+        """Forget what waits: a warm begins. What is done stays done."""
         self._states.clear()
-        self._channels.clear()
         self.complete = True
 
 

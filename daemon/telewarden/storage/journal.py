@@ -186,8 +186,8 @@ class Journal:
         await self._submit(job)
         self.epoch = epoch
 
-    async def settle(self, flushed: int, applied: int | None = None) -> None:
-        """The database has everything up to `flushed`, the cache up to `applied` (None: there is no cache)."""
+    async def settle(self, flushed: int) -> None:
+        """The database has everything up to `flushed`. The tail keeps it until `release`."""
         if flushed > self.flushed:
 
             def job(commit: _Commit) -> None:
@@ -200,7 +200,6 @@ class Journal:
             self._unflushed_bytes -= sum(record.size_bytes for record in settled)
             self.flushed = flushed
             self.changed.fire()
-        self.release(self.flushed if applied is None else applied)
 
     def release(self, applied: int) -> None:
         """Drop from the tail what both stores have, and what an applier that is too far behind has missed."""

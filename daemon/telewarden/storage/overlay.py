@@ -24,14 +24,19 @@ def overlay(base: Mapping[Key, State], records: Sequence[Record], done: Set[Key]
     """The base's states with the events merged onto them, and the messages that only the events bring.
 
     A post that is not certainly new, of a message that the base does not hold, is left to the database's word;
-    one that the source calls done is not served again. Other events change only messages that are there.
+    one that the source calls done is not served again. Other events change only messages that are there, or that a
+    later event brings: the database's word for a message may come after its acknowledgement.
     """
     states = dict(base)
+    unseen: dict[Key, State] = {}
     for record in records:
         event = record.event
         key = key_of(event)
         before = states.get(key)
-        if before is None and (not isinstance(event, Posted) or not event.new or key in done):
-            continue
-        states[key] = merge(before, event)
+        if before is not None:
+            states[key] = merge(before, event)
+        elif isinstance(event, Posted) and event.new and key not in done:
+            states[key] = merge(unseen.pop(key, None), event)
+        else:
+            unseen[key] = merge(unseen.get(key), event)
     return states

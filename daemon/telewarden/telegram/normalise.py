@@ -3,10 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from telethon.tl import TLObject, types
 
 from telewarden.messages import Content, canonical_json
 from telewarden.storage.acceptance import Seen
+
+log = structlog.get_logger(__name__)
 
 _KINDS = {
     "MessageMediaPhoto": "photo",
@@ -39,9 +42,24 @@ def seen_from(message: Any, channel_id: int, asked_at_us: int | None = None) -> 
     """
     if isinstance(message, types.MessageEmpty):
         return None
-    content = _service(message) if isinstance(message, types.MessageService) else _post(message)
+    try:
+        content = _service(message) if isinstance(message, types.MessageService) else _post(message)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # One message that is not what it should be must not stop the others; what it is called is kept.
+        log.error("message_not_understood", channel_id=channel_id, message_id=message.id, error=repr(error))
+        content = _not_understood(message)
     edit_date = getattr(message, "edit_date", None)
     return Seen(channel_id, message.id, content, _seconds(edit_date), asked_at_us)
+
+
+def _not_understood(message: Any) -> Content:
+    medium = type(getattr(message, "media", None) or getattr(message, "action", None)).__name__
+    return Content(
+        text=clean(getattr(message, "message", None)),
+        media_type="unknown",
+        metadata=canonical_json({"notUnderstood": medium}),
+        telegram_date_us=_seconds(getattr(message, "date", None)) * 1_000_000,
+    )
 
 
 def _post(message: Any) -> Content:

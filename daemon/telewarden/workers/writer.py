@@ -87,7 +87,9 @@ class Writer:
                 lambda _: [msgspec.structs.replace(post, new=True) for post in arrived]
             )
         flushed = records[-1].position
-        await self._journal.settle(flushed, self._sync.holds(flushed))
+        await self._journal.settle(flushed)
+        # Asked only now: a warm may have begun meanwhile, and needs what is after the position that it began from.
+        self._journal.release(self._sync.holds(self._journal.flushed))
 
     async def _store(self, records: Sequence[Record], epoch: int) -> list[Posted]:
         """Store records; those that the database refuses are found by halving and set aside."""

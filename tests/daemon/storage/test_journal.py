@@ -58,10 +58,12 @@ async def test_what_both_stores_have_is_forgotten_and_positions_are_never_reused
     async with open_journal(path) as journal:
         await start(journal)
         await journal.accept([seen(1), seen(2), seen(3)])
-        await journal.settle(2, applied=1)
+        await journal.settle(2)
+        journal.release(1)
         assert journal.flushed == 2
         assert journal.tail.first == 2
         await journal.settle(3)
+        journal.release(3)
         assert len(journal.tail) == 0
         assert journal.unflushed_bytes == 0
     async with open_journal(path) as journal:

@@ -52,5 +52,10 @@ def test_an_edit_changes_a_message_that_is_there_and_adds_none() -> None:
     assert content.text == "new"
 
 
+def test_the_databases_word_after_an_acknowledgement_serves_nothing_again() -> None:
+    late = records(post(2, new=False), Acknowledged(CHANNEL, 2, "tp", 5), post(2))
+    assert pending(overlay(stored(1), late, set())) == [1]
+
+
 def test_only_certainly_new_posts_are_asked_about() -> None:
     assert sure_posts(records(post(1), post(2, new=False), post(1))) == [Key(CHANNEL, 1)]

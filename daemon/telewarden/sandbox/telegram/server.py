@@ -143,6 +143,7 @@ async def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT. Prints one line of JSON with port and files once it listens."""
     from telewarden.sandbox.telegram.control_server import serve_control
 
+    logs.configure("warning", "console")
     options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     server_key = await anyio.to_thread.run_sync(ServerKey.load, options.folder / "server.pem")
     options.public_key_file.write_bytes(server_key.public_pem)
@@ -172,5 +173,4 @@ async def serve(options: ServerOptions) -> None:
 
 def run(options: ServerOptions) -> None:
     """Serve in this process until it is told to stop."""
-    logs.configure("warning", "console")
     anyio.run(serve, options, backend_options={"use_uvloop": True})
