@@ -143,7 +143,6 @@ async def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT. Prints one line of JSON with port and files once it listens."""
     from telewarden.sandbox.telegram.control_server import serve_control
 
-    logs.configure("warning", "console")
     options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     server_key = await anyio.to_thread.run_sync(ServerKey.load, options.folder / "server.pem")
     options.public_key_file.write_bytes(server_key.public_pem)
@@ -152,6 +151,7 @@ async def serve(options: ServerOptions) -> None:
     telegram = Telegram(options, port, server_key)
     options.control_path.unlink(missing_ok=True)
     control = await anyio.create_unix_listener(options.control_path, mode=0o600)
+    logs.configure("warning", "console")
     async with anyio.create_task_group() as tasks, listener, control:
         tasks.start_soon(listener.serve, telegram.serve_client)
         tasks.start_soon(control.serve, lambda stream: serve_control(telegram, stream))
