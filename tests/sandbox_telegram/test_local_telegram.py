@@ -116,9 +116,9 @@ async def test_dialogs_history_and_single_messages_are_as_telegram_gives_them(wo
     left = [i for i in ids if i != ids[10]]
     async with world.client() as client:
         assert channel in {dialog.id for dialog in await client.get_dialogs()}
-        newest_first = [m.id async for m in client.iter_messages(channel)]
+        newest_first = [m.id async for m in client.iter_messages(channel, wait_time=0)]
         assert newest_first == left[::-1]
-        oldest_first = [m.id async for m in client.iter_messages(channel, reverse=True)]
+        oldest_first = [m.id async for m in client.iter_messages(channel, reverse=True, wait_time=0)]
         assert oldest_first == left
         after = [m.id async for m in client.iter_messages(channel, min_id=ids[100], reverse=True, limit=120)]
         assert after == ids[101:221]

@@ -10,6 +10,7 @@ from telethon.tl import types
 from telewarden.sandbox.telegram.crypto import DH_GENERATOR, DH_PRIME
 
 USER_ID = 7_000_001
+_CHALLENGES_HELD = 100
 
 
 class RpcFailed(Exception):
@@ -35,6 +36,7 @@ class Account:
         self._phone, self._code, self._password = phone, code, password
         self._salts = os.urandom(8), os.urandom(16)
         self._challenges: dict[int, int] = {}
+        self._verifier = self._make_verifier()
         self._code_hash = "0"
 
     def user(self) -> Any:
@@ -68,7 +70,7 @@ class Account:
             *self._salts, DH_GENERATOR, _number(DH_PRIME)
         )
 
-    def _verifier(self) -> int:
+    def _make_verifier(self) -> int:
         first, second = self._salts
         password = (self._password or "").encode()
         inner = _sha256(second, _sha256(first, password, first), second)
@@ -81,8 +83,10 @@ class Account:
         if self._password is not None:
             srp_id, secret = int.from_bytes(os.urandom(7), "big"), int.from_bytes(os.urandom(256), "big")
             self._challenges[srp_id] = secret
+            if len(self._challenges) > _CHALLENGES_HELD:
+                del self._challenges[next(iter(self._challenges))]
             k = int.from_bytes(_sha256(_number(DH_PRIME), _number(DH_GENERATOR)), "big")
-            public = (k * self._verifier() + pow(DH_GENERATOR, secret, DH_PRIME)) % DH_PRIME
+            public = (k * self._verifier + pow(DH_GENERATOR, secret, DH_PRIME)) % DH_PRIME
             challenge = {"current_algo": self._algorithm(), "srp_B": _number(public), "srp_id": srp_id}
         return types.account.Password(
             new_algo=self._algorithm(),
@@ -97,10 +101,13 @@ class Account:
         secret = self._challenges.pop(getattr(proof, "srp_id", 0), None)
         if secret is None:
             raise RpcFailed(400, "SRP_ID_INVALID")
-        p, g, verifier = DH_PRIME, DH_GENERATOR, self._verifier()
+        p, g, verifier = DH_PRIME, DH_GENERATOR, self._verifier
         k = int.from_bytes(_sha256(_number(p), _number(g)), "big")
         public = (k * verifier + pow(g, secret, p)) % p
         a = int.from_bytes(proof.A, "big")
+        if not 1 < a < p - 1:
+            # With 0 or a multiple of p anybody could tell the session key.
+            raise RpcFailed(400, "PASSWORD_HASH_INVALID")
         u = int.from_bytes(_sha256(_number(a), _number(public)), "big")
         session_key = _sha256(_number(pow(a * pow(verifier, u, p) % p, secret, p)))
         mixed = bytes(x ^ y for x, y in zip(_sha256(_number(p)), _sha256(_number(g)), strict=True))

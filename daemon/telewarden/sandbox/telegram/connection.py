@@ -1,14 +1,16 @@
 """One client's connection: transport, handshake, encryption, sessions and salts; requests go to `Methods`."""
 
+import contextlib
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
 import anyio
 import structlog
 from anyio.abc import ByteStream, SocketAttribute
-from telethon.extensions import BinaryReader
+from telethon.errors import TypeNotFoundError
 from telethon.tl import functions, types
 
 from telewarden.sandbox.telegram.account import RpcFailed
@@ -19,10 +21,13 @@ from telewarden.sandbox.telegram.messages import (
     BadMessage,
     Incoming,
     Numbering,
+    Packet,
+    bad_message_code,
     container,
     encode,
     packet,
     parse,
+    read_object,
     rpc_error,
     rpc_result,
 )
@@ -34,6 +39,8 @@ log = structlog.get_logger(__name__)
 SALT = 0x7E1E_0A2D_5A17
 UNKNOWN_KEY = (-404).to_bytes(4, "little", signed=True)
 _SEND_S = 10.0
+KEYS_HELD = 10_000
+_SALT_WRONG = 48
 
 
 class Connection:
@@ -78,7 +85,7 @@ class Connection:
                         await self._shake(handshake, received)
                     else:
                         await self._take(received)
-            except (BadFrame, BadMessage, HandshakeFailed, ValueError) as error:
+            except (BadFrame, BadMessage, HandshakeFailed, TypeNotFoundError, ValueError) as error:
                 log.debug("connection_ended", why=str(error))
             except (
                 anyio.EndOfStream,
@@ -89,12 +96,19 @@ class Connection:
                 log.debug("connection_ended", why="the client left")
 
     async def _shake(self, handshake: Handshake, received: bytes) -> None:
-        with BinaryReader(received[20:]) as reader:
-            answer = bytes(handshake.step(reader.tgread_object()))
+        request, _ = read_object(received[20:])
+        answer = bytes(handshake.step(request))
         if handshake.auth_key is not None:
-            self._keys[key_id(handshake.auth_key)] = handshake.auth_key
+            self._keep(handshake.auth_key)
         message_id = self._numbering.next_id(answer=True)
         await self._send_raw(struct.pack("<qqi", 0, message_id, len(answer)) + answer)
+
+    def _keep(self, auth_key: bytes) -> None:
+        """Remember a key; of too many, the oldest that nobody signed in with is forgotten."""
+        self._keys[key_id(auth_key)] = auth_key
+        if len(self._keys) > KEYS_HELD:
+            unused = (known for known in self._keys if known not in self._methods.signed_in)
+            self._keys.pop(next(unused), None)
 
     async def _take(self, received: bytes) -> None:
         auth_key = self._keys.get(received[:8])
@@ -103,15 +117,14 @@ class Connection:
             return
         self._auth_key, self.key_id = auth_key, received[:8]
         incoming = parse(decrypt_message(auth_key, received))
-        parts: list[bytes] = []
-        new_session = incoming.session_id != self._session_id
-        self._session_id = incoming.session_id
-        if incoming.salt != SALT:
+        refused = _refused(incoming)
+        if refused is not None:
             # Nothing of the packet is executed; the client sends it again.
-            refused = types.BadServerSalt(incoming.message_id, 0, 48, SALT)
-            await self._send([(bytes(refused), False)])
+            await self._send(incoming.session_id, [(refused, False)], answer=True)
             return
-        if new_session:
+        parts: list[bytes] = []
+        if incoming.session_id != self._session_id:
+            self._session_id = incoming.session_id
             first = min(message.message_id for message in incoming.messages) if incoming.messages else 0
             parts.append(bytes(types.NewSessionCreated(first, incoming.session_id ^ SALT, SALT)))
         for message in incoming.messages:
@@ -119,7 +132,7 @@ class Connection:
             if answer is not None:
                 parts.append(answer)
         if parts:
-            await self._send([(part, True) for part in parts], answer=True)
+            await self._send(incoming.session_id, [(part, True) for part in parts], answer=True)
         if self.wants_updates and self.key_id in self._methods.signed_in:
             self._on_ready(self)
 
@@ -145,14 +158,19 @@ class Connection:
             return rpc_result(message.message_id, encode(self._methods.answer(request, self.key_id)))
         except RpcFailed as failed:
             return rpc_error(message.message_id, failed.code, failed.message)
+        except Exception:
+            # A request that nobody thought of must not end the connection, and never the server.
+            log.exception("request_failed", request=type(request).__name__)
+            return rpc_error(message.message_id, 500, "INTERNAL")
 
     async def push(self, update: bytes) -> None:
-        """Send an update that nobody asked for."""
-        await self._send([(update, True)])
+        """Send an update that nobody asked for. Raises anyio's errors of a stream that is gone."""
+        if self._session_id is not None:
+            await self._send(self._session_id, [(update, True)])
 
-    async def _send(self, bodies: list[tuple[bytes, bool]], *, answer: bool = False) -> None:
+    async def _send(self, session_id: int, bodies: list[tuple[bytes, bool]], *, answer: bool = False) -> None:
         """Encrypt and send messages, each (body, whether it counts as content); several go in a container."""
-        if self._auth_key is None or self._session_id is None:
+        if self._auth_key is None:
             return
         numbered = [
             (self._numbering.next_id(answer=answer), self._numbering.next_seqno(content=content), body)
@@ -164,27 +182,38 @@ class Connection:
                 (self._numbering.next_id(answer=answer), self._numbering.next_seqno(content=False), body)
             ]
         (message_id, seqno, body) = numbered[0]
-        plain = packet(SALT, self._session_id, message_id, seqno, body)
+        plain = packet(SALT, session_id, message_id, seqno, body)
         await self._send_raw(encrypt_message(self._auth_key, plain))
 
     async def _send_raw(self, data: bytes) -> None:
-        assert self._transport is not None
+        transport = self._transport
+        if transport is None:
+            return
         async with self._sending:
             with anyio.move_on_after(_SEND_S) as slow:
-                await self._stream.send(self._transport.frame(data))
+                await self._stream.send(transport.frame(data))
         if slow.cancelled_caught:
             # A client that does not read must not hold up the others' pushes.
             self.drop()
 
     def reset(self) -> None:
         """End it from here, with RST instead of FIN."""
-        raw = self._stream.extra(SocketAttribute.raw_socket)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError, anyio.ClosedResourceError):
+            raw = self._stream.extra(SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.drop()
 
     def drop(self) -> None:
         """End it from here."""
         self.scope.cancel()
+
+
+def _refused(incoming: Packet) -> bytes | None:
+    """What a packet is refused with as a whole, for its salt or its number; None if it can be taken."""
+    if incoming.salt != SALT:
+        return bytes(types.BadServerSalt(incoming.message_id, 0, _SALT_WRONG, SALT))
+    code = bad_message_code(incoming.message_id, time.time())
+    return None if code is None else bytes(types.BadMsgNotification(incoming.message_id, 0, code))
 
 
 def _unwrapped(body: Any) -> tuple[Any, bool]:

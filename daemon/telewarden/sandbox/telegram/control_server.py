@@ -5,12 +5,15 @@ import time
 from typing import Any
 
 import anyio
+import structlog
 from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from telewarden.sandbox.telegram.faults import NAMES, UnknownFault
 from telewarden.sandbox.telegram.server import Telegram
-from telewarden.sandbox.telegram.world import Change, Channel, WorldError
+from telewarden.sandbox.telegram.world import Change, Channel, World, WorldError
+
+log = structlog.get_logger(__name__)
 
 _MAX_LINE_BYTES = 4 * 1024 * 1024
 
@@ -38,40 +41,44 @@ async def _reply(telegram: Telegram, line: bytes) -> dict[str, Any]:
         return {"ok": True, **await _do(telegram, request)}
     except KeyError as error:
         return {"ok": False, "error": f"the request needs a value for {error}"}
-    except (WorldError, UnknownFault, ValueError, TypeError) as error:
+    except (WorldError, UnknownFault, ValueError, TypeError, OverflowError, RecursionError) as error:
         return {"ok": False, "error": str(error)}
+    except Exception as error:
+        # A test that asks for nonsense must not end the server under the others.
+        log.exception("control_request_failed")
+        return {"ok": False, "error": f"the local Telegram failed: {type(error).__name__}: {error}"}
 
 
 async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
     world = telegram.world
     match request["op"]:
         case "post":
-            channel = world.find(int(request["channel"]))
+            channel = _channel_of(world, request)
             options = {name: request.get(name) for name in ("media", "message_id", "reply_to", "grouped_id")}
-            change = world.post(channel, str(request["text"]), **options)
+            change = world.post(channel, _text(request["text"]), **options)
             return await _push(telegram, channel, [change])
         case "post_many":
-            channel = world.find(int(request["channel"]))
-            changes = [world.post(channel, str(text)) for text in request["texts"]]
-            return await _push(telegram, channel, changes)
+            channel = _channel_of(world, request)
+            texts = [_text(text) for text in _list(request, "texts")]
+            return await _push(telegram, channel, [world.post(channel, text) for text in texts])
         case "edit":
-            channel = world.find(int(request["channel"]))
-            change = world.edit(channel, int(request["message_id"]), str(request["text"]))
+            channel = _channel_of(world, request)
+            change = world.edit(channel, _number(request["message_id"]), _text(request["text"]))
             return await _push(telegram, channel, [change])
         case "delete":
-            channel = world.find(int(request["channel"]))
-            change = world.delete(channel, [int(message_id) for message_id in request["message_ids"]])
+            channel = _channel_of(world, request)
+            change = world.delete(channel, [_number(number) for number in _list(request, "message_ids")])
             return await _push(telegram, channel, [change])
         case "channel_create":
-            return _channel(world.create(str(request["title"])))
+            return _channel(world.create(_text(request["title"])))
         case "channel_access":
-            channel = world.find(int(request["channel"]))
+            channel = _channel_of(world, request)
             channel.accessible = bool(request["accessible"])
             return _channel(channel)
         case "channels":
             return {"channels": [_channel(channel) for channel in world.channels.values()]}
         case "dump":
-            return {"messages": _dump(world.find(int(request["channel"])))}
+            return {"messages": _dump(_channel_of(world, request))}
         case "stats":
             return telegram.stats()
         case "fault":
@@ -84,6 +91,28 @@ async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
                 f"there is no op {op!r}; there are: post, post_many, edit, delete, channel_create, channel_access, "
                 f"channels, dump, stats, fault ({', '.join(NAMES)}), clear"
             )
+
+
+def _channel_of(world: World, request: dict[str, Any]) -> Channel:
+    return world.find(_number(request["channel"]))
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _list(request: dict[str, Any], name: str) -> list[Any]:
+    if not isinstance(request[name], list):
+        raise TypeError(f"{name} has to be a list")
+    return list(request[name])
 
 
 async def _push(telegram: Telegram, channel: Channel, changes: list[Change]) -> dict[str, Any]:
@@ -121,12 +150,14 @@ def _dump(channel: Channel) -> list[dict[str, Any]]:
 def _fault(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
     values = dict(request)
     if "channel" in values:
-        values["channel"] = telegram.world.find(int(values["channel"])).bare_id
+        values["channel"] = _channel_of(telegram.world, values).bare_id
     match request.get("name"):
         case "drop":
             return {"dropped": telegram.drop(reset=bool(request.get("reset")))}
         case "deauthorise":
             telegram.methods.signed_in.clear()
+        case "expire_code":
+            telegram.account.expire_code()
         case "forget_key":
             telegram.methods.signed_in.clear()
             telegram.keys.clear()

@@ -100,7 +100,7 @@ class ServerKey:
         number = pow(int.from_bytes(encrypted, "big"), self.private.d, self.private.n)
         block = number.to_bytes(256, "big")
         if block[0] == 0:
-            # SHA1(data) + data + padding: the data's length is not told; the hash is checked by the caller's parse.
+            # SHA1(data) + data + padding: the data's length is not told, so that its hash cannot be checked here.
             return block[21:]
         temporary_key = bytes(a ^ b for a, b in zip(block[:32], sha256(block[32:]).digest(), strict=True))
         with_hash = ige_decrypt(block[32:], temporary_key, bytes(32))

@@ -5,7 +5,7 @@ import time
 from hashlib import sha1
 from typing import Any
 
-from telethon.extensions import BinaryReader
+from telethon.errors import TypeNotFoundError
 from telethon.tl import functions, types
 
 from telewarden.sandbox.telegram.crypto import (
@@ -16,8 +16,15 @@ from telewarden.sandbox.telegram.crypto import (
     ige_decrypt,
     ige_encrypt,
 )
+from telewarden.sandbox.telegram.messages import BadMessage, read_object
 
 _P, _Q = 1229739323, 1402015859
+_SECRETS = (
+    types.PQInnerData,
+    types.PQInnerDataDc,
+    types.PQInnerDataTemp,
+    types.PQInnerDataTempDc,
+)
 
 
 class HandshakeFailed(Exception):
@@ -29,10 +36,10 @@ class Handshake:
 
     def __init__(self, key: ServerKey) -> None:
         self._key = key
-        self._nonce = self._server_nonce = self._new_nonce = 0
+        self._nonce = self._server_nonce = 0
+        self._new_nonce: int | None = None
         self._secret = int.from_bytes(os.urandom(256), "big")
         self.auth_key: bytes | None = None
-        self.salt = 0
 
     def step(self, request: Any) -> Any:
         """The answer to a request. Raises HandshakeFailed."""
@@ -63,10 +70,12 @@ class Handshake:
         if request.public_key_fingerprint != self._key.fingerprint:
             raise HandshakeFailed("the client encrypted to another key; give it this server's public key")
         try:
-            with BinaryReader(self._key.decrypt(request.encrypted_data)) as reader:
-                inner = reader.tgread_object()
-        except (ValueError, BufferError) as error:
+            inner, _ = read_object(self._key.decrypt(request.encrypted_data))
+        except (ValueError, BadMessage, TypeNotFoundError) as error:
             raise HandshakeFailed(f"the client's secret cannot be read: {error}") from error
+        if not isinstance(inner, _SECRETS):
+            raise HandshakeFailed(f"the client's secret is a {type(inner).__name__}")
+        self._check(inner)
         self._new_nonce = inner.new_nonce
         answer = bytes(
             types.ServerDHInnerData(
@@ -84,19 +93,27 @@ class Handshake:
         return types.ServerDHParamsOk(self._nonce, self._server_nonce, encrypted)
 
     def _accept(self, request: Any) -> Any:
-        data = ige_decrypt(request.encrypted_data, *handshake_key(self._new_nonce, self._server_nonce))
-        with BinaryReader(data[20:]) as reader:
-            inner = reader.tgread_object()
-            length = reader.tell_position()
+        if self._new_nonce is None:
+            raise HandshakeFailed("the client's half came before its secret")
+        encrypted = request.encrypted_data
+        if not encrypted or len(encrypted) % 16:
+            raise HandshakeFailed("the client's half is not whole blocks of 16 bytes")
+        data = ige_decrypt(encrypted, *handshake_key(self._new_nonce, self._server_nonce))
+        try:
+            inner, length = read_object(data[20:])
+        except (BadMessage, TypeNotFoundError) as error:
+            raise HandshakeFailed(f"the client's half cannot be read: {error}") from error
         if sha1(data[20 : 20 + length]).digest() != data[:20]:  # noqa: S324
             raise HandshakeFailed("the hash of the client's half does not match")
-        shared = pow(int.from_bytes(inner.g_b, "big"), self._secret, DH_PRIME)
+        if not isinstance(inner, types.ClientDHInnerData):
+            raise HandshakeFailed(f"the client's half is a {type(inner).__name__}")
+        self._check(inner)
+        half = int.from_bytes(inner.g_b, "big")
+        if not 1 < half < DH_PRIME - 1:
+            raise HandshakeFailed("the client's half would make a key that anybody knows")
+        shared = pow(half, self._secret, DH_PRIME)
         self.auth_key = shared.to_bytes(256, "big")
         new = self._new_nonce.to_bytes(32, "little", signed=True)
-        server = self._server_nonce.to_bytes(16, "little", signed=True)
-        self.salt = int.from_bytes(new[:8], "little", signed=True) ^ int.from_bytes(
-            server[:8], "little", signed=True
-        )
         auxiliary = sha1(self.auth_key).digest()[:8]  # noqa: S324
         confirmation = sha1(new + b"\x01" + auxiliary).digest()[4:]  # noqa: S324
         return types.DhGenOk(

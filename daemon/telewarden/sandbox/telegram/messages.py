@@ -4,9 +4,11 @@ import gzip
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from telethon.errors import TypeNotFoundError
 from telethon.extensions import BinaryReader
 from telethon.tl import types
 from telethon.tl.core import GzipPacked, MessageContainer
@@ -18,6 +20,8 @@ RPC_RESULT = 0xF35C6D01
 GZIP_FROM_BYTES = 1024
 _MAX_UNPACKED_BYTES = 16 * 1024 * 1024
 _MAX_PARTS = 1020
+_TOO_LOW, _TOO_HIGH, _NOT_A_CLIENTS = 16, 17, 18
+_OLDEST_S, _NEWEST_S = 300, 30
 
 
 class BadMessage(Exception):
@@ -50,37 +54,86 @@ def parse(plain: bytes) -> Packet:
         if not 0 <= length <= len(plain) - 32:
             raise BadMessage(f"a message of {length} bytes in a packet of {len(plain)}")
         body = plain[32 : 32 + length]
-        return Packet(salt, session_id, message_id, tuple(_messages(message_id, seqno, body)))
-    except (struct.error, BufferError, OSError, EOFError, zlib.error, IndexError) as error:
+    except struct.error as error:
         raise BadMessage(f"unreadable: {error}") from error
+    body = _unpacked(body)
+    if _constructor(body) == MessageContainer.CONSTRUCTOR_ID:
+        return Packet(salt, session_id, message_id, tuple(_parts(body)))
+    return Packet(salt, session_id, message_id, (Incoming(message_id, seqno, _object_or_none(body)),))
 
 
-def _messages(message_id: int, seqno: int, body: bytes) -> list[Incoming]:
-    constructor = int.from_bytes(body[:4], "little")
-    if constructor == GzipPacked.CONSTRUCTOR_ID:
+def bad_message_code(message_id: int, now_s: float) -> int | None:
+    """Why a client's message id cannot be taken, as bad_msg_notification numbers it; None if it can.
+
+    See core.telegram.org/mtproto/service_messages_about_messages: not from the last 300 s or the next 30 s, or
+    marked as a server's.
+    """
+    seconds = message_id >> 32
+    if seconds < now_s - _OLDEST_S:
+        return _TOO_LOW
+    if seconds > now_s + _NEWEST_S:
+        return _TOO_HIGH
+    return _NOT_A_CLIENTS if message_id & 3 else None
+
+
+def read_object(data: bytes) -> tuple[Any, int]:
+    """The TL object that data begins with, and how many bytes it takes. Raises BadMessage, TypeNotFoundError."""
+    with BinaryReader(data) as reader:
+        try:
+            return reader.tgread_object(), reader.tell_position()
+        except TypeNotFoundError:
+            raise
+        except Exception as error:
+            # Generated code fails in as many ways as there are kinds of nonsense; none says more than "unreadable".
+            raise BadMessage(f"unreadable: {error}") from error
+
+
+def _object_or_none(body: bytes) -> Any:
+    try:
+        return read_object(body)[0]
+    except TypeNotFoundError:
+        return None
+
+
+def _constructor(body: bytes) -> int:
+    return int.from_bytes(body[:4], "little")
+
+
+def _unpacked(body: bytes) -> bytes:
+    """A body as it was before it was gzipped, if it was."""
+    if _constructor(body) != GzipPacked.CONSTRUCTOR_ID:
+        return body
+    try:
         with BinaryReader(body[4:]) as reader:
             packed = reader.tgread_bytes()
         unpacker = zlib.decompressobj(31)
-        return _messages(message_id, seqno, unpacker.decompress(packed, _MAX_UNPACKED_BYTES))
-    if constructor == MessageContainer.CONSTRUCTOR_ID:
-        found: list[Incoming] = []
-        count = int.from_bytes(body[4:8], "little")
-        if count > _MAX_PARTS:
-            raise BadMessage(f"a container of {count} messages")
-        at = 8
-        for _ in range(count):
-            part_id, part_seqno, length = struct.unpack_from("<qii", body, at)
-            found += _messages(part_id, part_seqno, body[at + 16 : at + 16 + length])
-            at += 16 + length
-        return found
-    with BinaryReader(body) as reader:
+        unpacked = unpacker.decompress(packed, _MAX_UNPACKED_BYTES)
+    except (BufferError, struct.error, zlib.error) as error:
+        raise BadMessage(f"unreadable: {error}") from error
+    if not unpacker.eof:
+        raise BadMessage(f"packed data that is cut off, or longer than {_MAX_UNPACKED_BYTES} bytes")
+    return unpacked
+
+
+def _parts(body: bytes) -> Iterator[Incoming]:
+    """The messages of a container. None of them may be a container again."""
+    count = int.from_bytes(body[4:8], "little")
+    if count > _MAX_PARTS:
+        raise BadMessage(f"a container of {count} messages")
+    at = 8
+    for _ in range(count):
         try:
-            parsed = reader.tgread_object()
-        except Exception as error:  # Telethon raises TypeNotFoundError, a bare Exception's child
-            if type(error).__name__ != "TypeNotFoundError":
-                raise BadMessage(f"unreadable: {error}") from error
-            parsed = None
-    return [Incoming(message_id, seqno, parsed)]
+            part_id, seqno, length = struct.unpack_from("<qii", body, at)
+        except struct.error as error:
+            raise BadMessage(f"a container that is cut off: {error}") from error
+        at += 16
+        if not 0 <= length <= len(body) - at:
+            raise BadMessage(f"a message of {length} bytes where {len(body) - at} are left")
+        part = _unpacked(body[at : at + length])
+        if _constructor(part) == MessageContainer.CONSTRUCTOR_ID:
+            raise BadMessage("a container in a container")
+        yield Incoming(part_id, seqno, _object_or_none(part))
+        at += length
 
 
 def encode(value: Any) -> bytes:

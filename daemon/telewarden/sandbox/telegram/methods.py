@@ -1,5 +1,6 @@
 """What each request is answered with. No I/O: a request and the world in, a TL object out."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -218,7 +219,7 @@ class Methods:
         channel = self._channel(request.channel)
         # Asking is what makes Telegram push for a channel again.
         self._faults.withheld.discard(channel.bare_id)
-        changes = [change for change in channel.log if change.pts > request.pts]
+        changes = channel.log[bisect_right(channel.log, request.pts, key=lambda change: change.pts) :]
         if not changes:
             return types.updates.ChannelDifferenceEmpty(channel.pts, final=True, timeout=30)
         if channel.bare_id in self._faults.too_long:

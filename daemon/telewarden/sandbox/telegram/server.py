@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import structlog
 from anyio.abc import ByteStream, SocketAttribute
 from telethon.tl import types
 
@@ -22,6 +22,11 @@ from telewarden.sandbox.telegram.crypto import ServerKey
 from telewarden.sandbox.telegram.faults import Faults
 from telewarden.sandbox.telegram.methods import Methods
 from telewarden.sandbox.telegram.world import Change, Channel, World
+
+log = structlog.get_logger(__name__)
+
+MAX_CONNECTIONS = 500
+"""More are closed at once: one client that opens too many must not use up the process's file descriptors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +68,13 @@ class Telegram:
         self._server_key = server_key
         self._connections: set[Connection] = set()
         self._newest: dict[bytes, Connection] = {}
-        self._held: bytes | None = None
         self.pushes = 0
 
     async def serve_client(self, stream: ByteStream) -> None:
-        """Serve one connection."""
+        """Serve one connection; it never raises an Exception, for that would end the server."""
         async with stream:
-            if self.faults.refusing:
+            if self.faults.refusing or len(self._connections) >= MAX_CONNECTIONS:
                 return
-            stream.extra(SocketAttribute.raw_socket).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = Connection(
                 stream,
                 server_key=self._server_key,
@@ -83,6 +86,9 @@ class Telegram:
             self._connections.add(connection)
             try:
                 await connection.serve()
+            except Exception:
+                # Whatever one client makes go wrong, the others are served on.
+                log.exception("connection_failed")
             finally:
                 self._connections.discard(connection)
                 if self._newest.get(connection.key_id) is connection:
@@ -112,10 +118,10 @@ class Telegram:
         body = bytes(types.Updates(updates, [], [channel.tl()], datetime.now(UTC), 0))
         bodies = [body]
         if faults.reorder:
-            if self._held is None:
-                self._held = body
+            if faults.held is None:
+                faults.held = body
                 return
-            bodies, self._held, faults.reorder = [body, self._held], None, False
+            bodies, faults.held, faults.reorder = [body, faults.held], None, False
         if faults.duplicate > 0:
             faults.duplicate -= 1
             bodies = [b for b in bodies for _ in range(2)]

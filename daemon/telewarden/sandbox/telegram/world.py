@@ -16,6 +16,9 @@ class WorldError(ValueError):
     """What was asked for is not possible; the message says why."""
 
 
+_MAX_ID = 2**31 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One entry of a channel's log. pts: the log's length after it, counted as Telegram does; ids: what it is about."""
@@ -85,6 +88,7 @@ class World:
 
     def create(self, title: str) -> Channel:
         """A new, empty channel."""
+        _check_text(title)
         number = len(self.channels)
         channel = Channel(
             1_649_127_710 + number,
@@ -117,9 +121,12 @@ class World:
         grouped_id: int | None = None,
     ) -> Change:
         """A new post. message_id: one that was not used, for messages that appear late. Raises WorldError."""
+        _check_text(text)
+        _check_number(message_id, "message_id", _MAX_ID)
+        _check_number(reply_to, "reply_to", _MAX_ID)
+        _check_number(grouped_id, "grouped_id", 2**63 - 1)
         if message_id is None:
             message_id = channel.next_id
-            channel.next_id += 1
         if message_id in channel.posts or message_id in channel.deleted:
             raise WorldError(f"channel {channel.marked_id} has had a message {message_id}")
         if media is not None and media not in KINDS:
@@ -156,6 +163,7 @@ class World:
 
     def edit(self, channel: Channel, message_id: int, text: str) -> Change:
         """Another text for a post. Raises WorldError."""
+        _check_text(text)
         message = channel.posts.get(message_id)
         if message is None or isinstance(message, types.MessageService):
             raise WorldError(f"channel {channel.marked_id} has no post {message_id} to edit")
@@ -165,6 +173,7 @@ class World:
 
     def delete(self, channel: Channel, ids: list[int]) -> Change:
         """Posts that are gone. Raises WorldError if one of them is not there."""
+        ids = list(dict.fromkeys(ids))
         missing = [message_id for message_id in ids if message_id not in channel.posts]
         if missing or not ids:
             raise WorldError(
@@ -185,3 +194,16 @@ class World:
             return None
         kind = types.UpdateNewChannelMessage if change.kind == "new" else types.UpdateEditChannelMessage
         return kind(message, change.pts, change.pts_count)
+
+
+def _check_text(text: str) -> None:
+    """Raises WorldError for text that no client could be sent: it would spoil every later answer of its channel."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise WorldError(f"the text is no Unicode: {error}") from error
+
+
+def _check_number(value: int | None, name: str, most: int) -> None:
+    if value is not None and (not isinstance(value, int) or not 1 <= value <= most):
+        raise WorldError(f"{name} has to be a whole number from 1 to {most}, not {value!r}")
