@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from telewarden import logs
+from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
 from telewarden.health import Health
 from telewarden.metrics import DaemonMetrics, bounded_reason, fallback_counter
@@ -198,6 +199,7 @@ def make_tree(settings: Settings, stores: Stores) -> Supervisor:
         _child("api", api.run, heartbeat_s=None),
         _child("listener", listener.run, heartbeat_s=120.0),
         _child("health", HealthWorker(health, database, journal, notifier).run, heartbeat_s=30.0),
+        _child("control", ControlServer(socket_path(settings), lambda: supervisor).run, heartbeat_s=None),
     ]
     supervisor = Supervisor(
         "telewarden",

@@ -2,7 +2,7 @@
 
 import typer
 
-from telewarden.cli import config, database, run, sandbox, session
+from telewarden.cli import config, database, operator, run, sandbox, session
 
 app = typer.Typer(
     name="telewarden",
@@ -14,6 +14,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("demo")(sandbox.demo)
 app.command("bench")(sandbox.bench)
+app.command("ps")(operator.ps)
+app.command("restart")(operator.restart)
 app.command("version")(run.version)
 app.add_typer(config.app, name="config")
 app.add_typer(database.app, name="db")

@@ -1,0 +1,125 @@
+"""`telewarden ps` and `telewarden restart`: the running daemon, over its UNIX socket."""
+
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from telewarden.cli.options import ConfigOption, SetOption, fail
+
+if TYPE_CHECKING:
+    from telewarden.control import Answer, Request
+    from telewarden_supervisors import Snapshot
+
+EXIT_NOT_DONE = 1
+_PLACEHOLDERS = {
+    "TELEWARDEN_TELEGRAM__API_ID": "1",
+    "TELEWARDEN_TELEGRAM__API_HASH": "not needed here",
+    "TELEWARDEN_DATABASE__DSN": "postgresql://not-needed-here",
+}
+"""Only the state folder matters here: an operator's shell need not have the service's credentials."""
+
+
+def ps(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show the running daemon's workers: states, restarts, last errors."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    from telewarden.control import Request
+
+    tree = _ask(_socket_path(config, set_), Request("ps"), timeout_s=5.0).tree
+    assert tree is not None
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(tree)).decode())
+        return
+    table = Table("worker", "state", "uptime", "restarts", "next restart", "status", "last error")
+    for depth, node in _rows(tree):
+        table.add_row(
+            "  " * depth + node.name,
+            node.state.value,
+            _duration(node.uptime_s),
+            str(node.restarts) if depth else "",
+            _duration(node.next_restart_in_s),
+            node.status,
+            node.last_error or "",
+        )
+    Console().print(table, markup=False)
+
+
+def restart(
+    worker: Annotated[str, typer.Argument(help="Its name, as `telewarden ps` shows it.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Restart one worker of the running daemon, and wait until it is ready."""
+    from telewarden.control import RESTART_S, Request
+
+    print(_ask(_socket_path(config, set_), Request("restart", worker), timeout_s=RESTART_S + 5.0).text)
+
+
+def _socket_path(config: Path | None, set_: list[str] | None) -> Path:
+    from telewarden.configuration import SettingsInvalid, load
+    from telewarden.control import path_problem, socket_path
+
+    try:
+        settings = load(config, set_ or (), {**_PLACEHOLDERS, **os.environ}).settings
+    except SettingsInvalid as invalid:
+        fail("; ".join(str(problem) for problem in invalid.problems))
+    path = socket_path(settings)
+    problem = path_problem(path)
+    if problem is not None:
+        fail(problem, EXIT_NOT_DONE)
+    return path
+
+
+def _ask(path: Path, request: "Request", *, timeout_s: float) -> "Answer":
+    import msgspec
+
+    from telewarden.control import LINE_BYTES, Answer
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(str(path))
+            connection.sendall(msgspec.json.encode(request) + b"\n")
+            with connection.makefile("rb") as lines:
+                line = lines.readline(LINE_BYTES)
+    except (FileNotFoundError, ConnectionRefusedError):
+        fail(f"no daemon runs: nothing listens on {path}", EXIT_NOT_DONE)
+    except TimeoutError:
+        fail(f"the daemon did not answer on {path} within {timeout_s:g} s", EXIT_NOT_DONE)
+    except OSError as error:
+        fail(f"cannot ask the daemon on {path}: {error.strerror or error}", EXIT_NOT_DONE)
+    try:
+        answer = msgspec.json.decode(line, type=Answer)
+    except msgspec.DecodeError:
+        fail(f"the daemon on {path} ended before it answered", EXIT_NOT_DONE)
+    if not answer.ok:
+        fail(answer.text, EXIT_NOT_DONE)
+    return answer
+
+
+def _rows(node: "Snapshot", depth: int = 0) -> "Iterable[tuple[int, Snapshot]]":
+    yield depth, node
+    for child in node.children:
+        yield from _rows(child, depth + 1)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds) // 60
+    hours, days = minutes // 60, minutes // 1440
+    if days:
+        return f"{days} d {hours % 24} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
