@@ -1,7 +1,8 @@
 """How the daemon is: live, ready, degraded; three questions, never mixed."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from telewarden.storage.cache_sync import CacheSync
@@ -11,28 +12,87 @@ from telewarden.workers.listener import TelegramState
 from telewarden_http.protocols import Degradation, HealthReport
 from telewarden_supervisors import State, Supervisor
 
+DAMPING_S = 1.0
+"""Seconds that something has to be down, or up again, before it is told."""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    since: str
+    effect: str
+    is_down: bool
+    turned_s: float
+    told: bool
+
+
+class Damping:
+    """Keeps what comes and goes from flapping: a change is told when it has held for `hold_s` seconds.
+
+    What is down when it looks for the first time is told at once: nothing is known that it could flap from.
+    """
+
+    def __init__(self, hold_s: float) -> None:
+        self._hold_s = hold_s
+        self._troubles: dict[str, _Trouble] = {}
+        self._has_looked = False
+
+    def look(self, down: Mapping[str, str], *, now_s: float, now: str) -> list[Degradation]:
+        """What to tell. down: what is down at this moment, with its effect; now_s, now: this moment, as seconds and
+        as text. An effect is the latest, and `since` the first moment of the trouble.
+        """
+        for what, effect in down.items():
+            trouble = self._troubles.get(what)
+            if trouble is None:
+                self._troubles[what] = _Trouble(now, effect, True, now_s, told=not self._has_looked)
+                continue
+            trouble.effect = effect
+            if not trouble.is_down:
+                trouble.is_down, trouble.turned_s = True, now_s
+        self._has_looked = True
+        for what, trouble in list(self._troubles.items()):
+            if what not in down and trouble.is_down:
+                trouble.is_down, trouble.turned_s = False, now_s
+            has_held = now_s - trouble.turned_s >= self._hold_s
+            if trouble.is_down:
+                trouble.told = trouble.told or has_held
+            elif has_held or not trouble.told:
+                del self._troubles[what]
+        return [Degradation(what, t.since, t.effect) for what, t in self._troubles.items() if t.told]
+
 
 class Health:
-    """Reports from what the parts know of themselves. supervisor: set once the tree exists."""
+    """Reports from what the parts know of themselves. supervisor: set once the tree exists.
+
+    clock: gives seconds; only the damping asks it.
+    """
 
     def __init__(
-        self, journal: Journal, database: Database, sync: CacheSync, telegram: TelegramState, *, cached: bool
+        self,
+        journal: Journal,
+        database: Database,
+        sync: CacheSync,
+        telegram: TelegramState,
+        *,
+        cached: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal, self._database, self._sync, self._telegram = journal, database, sync, telegram
         self._cached = cached
-        self._since: dict[str, str] = {}
+        self._clock = clock
+        self._damping = Damping(DAMPING_S)
         self._started_s = time.monotonic()
         self.supervisor: Supervisor | None = None
 
     def report(self) -> HealthReport:
-        """The present state. ready: the API listens, and the cache is proven complete or the database answers."""
-        down = dict(self._down())
+        """The present state. ready: the API listens, and the cache is proven complete or the database answers.
+
+        Ready is told as it is at this moment; degraded is damped.
+        """
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._since = {what: self._since.get(what, now) for what in down}
         return HealthReport(
             live=True,
             ready=self._listens() and (self._sync.trusted is not None or not self._database.breaker.failed),
-            degraded=[Degradation(what, self._since[what], effect) for what, effect in down.items()],
+            degraded=self._damping.look(dict(self._down()), now_s=self._clock(), now=now),
             details=self._details(),
         )
 
