@@ -36,7 +36,16 @@ from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
 from telewarden_http.app import create_app
 from telewarden_http.settings import ApiSettings, is_loopback
-from telewarden_supervisors import Backoff, ChildSpec, Intensity, Supervisor, SupervisorGaveUp, Worker
+from telewarden_supervisors import (
+    Backoff,
+    ChildSpec,
+    Intensity,
+    LoopBlocked,
+    LoopWatch,
+    Supervisor,
+    SupervisorGaveUp,
+    Worker,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +55,7 @@ EXIT_GAVE_UP = 70
 """The root supervisor gave up (EX_SOFTWARE); a service manager should start a fresh process."""
 
 _STOP_S = 9.0
+_LOOP_TURN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +209,7 @@ def make_tree(settings: Settings, stores: Stores) -> Supervisor:
         _child("api", api.run, heartbeat_s=None),
         _child("listener", listener.run, heartbeat_s=120.0),
         _child("health", HealthWorker(health, database, journal, notifier).run, heartbeat_s=30.0),
+        _child("loop-watch", LoopWatch(_LOOP_TURN_S, log_blocked_loop), heartbeat_s=None),
         _child("control", ControlServer(socket_path(settings), lambda: supervisor).run, heartbeat_s=None),
     ]
     supervisor = Supervisor(
@@ -209,6 +220,17 @@ def make_tree(settings: Settings, stores: Stores) -> Supervisor:
     )
     health.supervisor = metrics.supervisor = supervisor
     return supervisor
+
+
+def log_blocked_loop(blocked: LoopBlocked) -> None:
+    """Name who blocks it; called in the watching thread. The service manager's watchdog ends the process."""
+    log.critical(
+        "event_loop_blocked",
+        worker=blocked.worker,
+        after_s=round(blocked.after_s, 1),
+        stack=blocked.stack,
+        effect="nothing is answered or taken in until it turns again",
+    )
 
 
 def _child(name: str, worker: Worker, *, heartbeat_s: float | None) -> ChildSpec:

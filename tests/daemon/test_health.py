@@ -1,8 +1,23 @@
-"""What is told of troubles that come and go."""
+"""What is told of troubles that come and go, and which signs of life the workers give."""
 
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio
 import pytest
+from structlog.testing import capture_logs
 
+from telewarden.app import log_blocked_loop
 from telewarden.health import Damping
+from telewarden.storage.cache import CacheUnavailable
+from telewarden.storage.cache_sync import CacheSync
+from telewarden.storage.signal import Signal
+from telewarden.telegram.feed import Connection, Flooded, SessionUnusable, TelegramUnavailable
+from telewarden.workers.listener import Listener, TelegramState
+from telewarden.workers.redis import RedisWorker
+from telewarden_supervisors import ChildSpec, LoopWatch, Supervisor, WorkerContext
 
 Look = tuple[float, str, str]
 """When it looked, what was down, what was told: each a space-separated list of names."""
@@ -83,3 +98,135 @@ def test_a_new_outage_begins_anew() -> None:
     damping.look({"redis": "x"}, now_s=120, now="12:02")
     (degradation,) = damping.look({"redis": "x"}, now_s=121, now="12:02:01")
     assert degradation.since == "12:02"
+
+
+class Beats:
+    """A worker's context that counts."""
+
+    name = "worker"
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def ready(self) -> None:
+        pass
+
+    def beat(self) -> None:
+        self.count += 1
+
+    def status(self, text: str) -> None:
+        pass
+
+
+class DeafTelegram:
+    """Every attempt to connect ends the same way; after the third, the test goes on."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.attempts = 0
+        self.enough = anyio.Event()
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Connection]:
+        self.attempts += 1
+        if self.attempts == 3:
+            self.enough.set()
+        await anyio.lowlevel.checkpoint()
+        if self.attempts:
+            raise self.error
+        yield cast(Connection, None)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("error", "beats"),
+    [
+        pytest.param(TelegramUnavailable("it did not answer in time"), False, id="no answer"),
+        pytest.param(Flooded(0.01), True, id="told to wait"),
+    ],
+)
+async def test_the_listener_beats_only_when_telegram_answered(error: Exception, *, beats: bool) -> None:
+    telegram, ctx = DeafTelegram(error), Beats()
+    await run_until(telegram.enough, listener(telegram), ctx)
+    assert (ctx.count > 0) is beats
+
+
+@pytest.mark.anyio
+async def test_the_listener_beats_while_it_waits_for_a_new_session() -> None:
+    telegram, ctx = DeafTelegram(SessionUnusable("refused")), Beats()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listener(telegram).run, ctx)
+        with anyio.fail_after(5):
+            while not ctx.count:
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert telegram.attempts == 1
+
+
+@pytest.mark.anyio
+async def test_the_redis_worker_beats_while_redis_is_known_to_be_down() -> None:
+    class Down:
+        def __init__(self) -> None:
+            self.asked = 0
+            self.enough = anyio.Event()
+
+        async def history(self) -> str:
+            self.asked += 1
+            if self.asked == 2:
+                self.enough.set()
+            await anyio.lowlevel.checkpoint()
+            raise CacheUnavailable("down")
+
+    cache, ctx = Down(), Beats()
+    worker = RedisWorker(cast(Any, cache), CacheSync(Signal()), cast(Any, None), lease_s=3.0)
+    await run_until(cache.enough, worker, ctx)
+    assert ctx.count >= 1
+
+
+def listener(telegram: DeafTelegram) -> Listener:
+    return Listener(
+        telegram,
+        cast(Any, None),
+        cast(Any, None),
+        TelegramState(),
+        channel_ids=[-1001649127710],
+        first_read="now",
+        page=100,
+        window=200,
+        probe_s=10.0,
+        reconcile_s=60.0,
+    )
+
+
+async def run_until(enough: anyio.Event, worker: Listener | RedisWorker, ctx: Beats) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(worker.run, ctx)
+        with anyio.fail_after(10):
+            await enough.wait()
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_who_blocks_the_event_loop_is_named_with_the_stack() -> None:
+    logged: list[Any]
+
+    async def greedy(ctx: WorkerContext) -> None:
+        ctx.ready()
+        await anyio.lowlevel.checkpoint()
+        deadline = time.monotonic() + 10
+        while not logged and time.monotonic() < deadline:
+            time.sleep(0.001)
+        await anyio.sleep_forever()
+
+    with capture_logs() as logged:
+        watch = ChildSpec("loop-watch", LoopWatch(0.1, log_blocked_loop), heartbeat_timeout_s=None)
+        supervisor = Supervisor("daemon", [watch, ChildSpec("greedy", greedy, heartbeat_timeout_s=None)])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(supervisor.run)
+            with anyio.fail_after(15):
+                while not logged:
+                    await anyio.lowlevel.checkpoint()
+            await supervisor.stop()
+    assert logged[0]["event"] == "event_loop_blocked"
+    assert logged[0]["worker"] == "daemon/greedy"
+    assert any("greedy" in call for call in logged[0]["stack"])

@@ -83,18 +83,20 @@ class Listener:
         ctx.ready()
         retry_s = _RETRY_FIRST_S
         while True:
-            ctx.beat()
             try:
                 async with self._feed.connect() as connection:
+                    # Telegram has answered: an open connection has been asked something.
+                    ctx.beat()
                     retry_s = _RETRY_FIRST_S
                     await self._take_in(ctx, connection)
             except* SessionUnusable as group:
                 self._lost(ctx, group, session=False)
-                await self._pause(ctx, _SESSION_RETRY_S)
+                await self._pause(ctx, _SESSION_RETRY_S, answered=True)
             except* (TelegramUnavailable, Flooded) as group:
                 self._lost(ctx, group, session=True)
                 waits = [leaf.wait_s for leaf in leaves(group) if isinstance(leaf, Flooded)]
-                await self._pause(ctx, max(waits, default=retry_s * random.uniform(0.5, 1.0)))  # noqa: S311
+                pause_s = max(waits, default=retry_s * random.uniform(0.5, 1.0))  # noqa: S311
+                await self._pause(ctx, pause_s, answered=bool(waits))
                 retry_s = min(retry_s * 2, _RETRY_LAST_S)
 
     def _lost(self, ctx: WorkerContext, group: BaseExceptionGroup[BaseException], *, session: bool) -> None:
@@ -106,15 +108,18 @@ class Listener:
         self._state.reconnects += 1
         ctx.status(problem)
 
-    async def _pause(self, ctx: WorkerContext, wait_s: float) -> None:
+    async def _pause(self, ctx: WorkerContext, wait_s: float, *, answered: bool) -> None:
+        """answered: Telegram said why it must wait. Otherwise it does not beat: a fresh instance is due in time."""
         deadline = anyio.current_time() + wait_s
         while (left_s := deadline - anyio.current_time()) > 0:
+            if answered:
+                ctx.beat()
             await anyio.sleep(min(left_s, 5.0))
-            ctx.beat()
 
     async def _take_in(self, ctx: WorkerContext, connection: Connection) -> None:
         ctx.status("reading the channels")
         tops = await connection.tops(self._channel_ids)
+        ctx.beat()
         self._state.closed_channels = {
             channel_id: "the account cannot read it"
             for channel_id in self._channel_ids

@@ -28,13 +28,14 @@ class RedisWorker:
         """Until cancelled."""
         ctx.ready()
         while True:
-            ctx.beat()
             try:
                 self._sync.connected(await self._cache.history())
                 ctx.status("connected")
                 await self._follow(ctx)
             except CacheUnavailable as error:
                 self._sync.disconnected(str(error))
+                # It is known to be down: that is waited for, and no restart would help.
+                ctx.beat()
                 ctx.status(f"down: {error}")
                 await anyio.sleep(_RETRY_S)
             except HistoryChanged as error:
@@ -48,7 +49,8 @@ class RedisWorker:
         while self._sync.history is not None:
             applied = await self._apply_some() if self._sync.follows else 0
             await self._prove()
-            ctx.beat()
+            if applied or not self._has_work():
+                ctx.beat()
             if not applied:
                 with anyio.move_on_after(self._lease_s / 3):
                     await self._sync.changed.wait_until(self._has_work)

@@ -56,7 +56,8 @@ class Writer:
         while True:
             with anyio.move_on_after(_IDLE_S):
                 await self._journal.changed.wait_until(lambda: self._journal.backlog > 0)
-            ctx.beat()
+            if not self._journal.backlog:
+                ctx.beat()
             try:
                 while self._journal.backlog:
                     with anyio.move_on_after(self._batch_age_s):
@@ -70,6 +71,8 @@ class Writer:
             except LostRace as error:
                 ctx.status(str(error))
             except DatabaseUnavailable as error:
+                # It is known to be down: that is waited for, and no restart would help.
+                ctx.beat()
                 ctx.status(f"waiting for the database: {error}")
                 await anyio.sleep(retry_s)
                 retry_s = min(retry_s * 2, _RETRY_LAST_S)
