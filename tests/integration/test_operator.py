@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -58,14 +59,18 @@ async def telewarden(state_dir: Path, *arguments: str) -> subprocess.CompletedPr
 
 
 async def ask(stack: Stack, line: bytes) -> dict[str, object]:
-    async with await anyio.connect_unix(control_socket(stack)) as stream:
-        await stream.send(line)
-        found = b""
-        with anyio.fail_after(10):
-            while not found.endswith(b"\n"):
-                found += await stream.receive()
-    answer: dict[str, object] = json.loads(found)
-    return answer
+    def talk() -> dict[str, object]:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(control_socket(stack)))
+            # The answer may come before all was sent.
+            with suppress(BrokenPipeError):
+                connection.sendall(line)
+            with connection.makefile("rb") as lines:
+                answer: dict[str, object] = json.loads(lines.readline())
+        return answer
+
+    return await anyio.to_thread.run_sync(talk)
 
 
 async def tree(stack: Stack) -> dict[str, dict[str, object]]:

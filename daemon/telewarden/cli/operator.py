@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +90,9 @@ def _ask(path: Path, request: "Request", *, timeout_s: float) -> "Answer":
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
-            connection.sendall(msgspec.json.encode(request) + b"\n")
+            # A daemon that refuses to listen has said why before it closed.
+            with suppress(BrokenPipeError):
+                connection.sendall(msgspec.json.encode(request) + b"\n")
             with connection.makefile("rb") as lines:
                 line = lines.readline(LINE_BYTES)
     except (FileNotFoundError, ConnectionRefusedError):
