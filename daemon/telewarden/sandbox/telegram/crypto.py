@@ -99,15 +99,16 @@ class ServerKey:
         """
         number = pow(int.from_bytes(encrypted, "big"), self.private.d, self.private.n)
         block = number.to_bytes(256, "big")
-        if block[0] == 0:
-            # SHA1(data) + data + padding: the data's length is not told, so that its hash cannot be checked here.
-            return block[21:]
         temporary_key = bytes(a ^ b for a, b in zip(block[:32], sha256(block[32:]).digest(), strict=True))
         with_hash = ige_decrypt(block[32:], temporary_key, bytes(32))
         data = with_hash[:192][::-1]
-        if sha256(temporary_key + data).digest() != with_hash[192:]:
-            raise ValueError("RSA_PAD: the hash does not match")
-        return data
+        if sha256(temporary_key + data).digest() == with_hash[192:]:
+            return data
+        # Asked second: one block of 256 that RSA_PAD makes begins with a zero as well.
+        if block[0] == 0:
+            # SHA1(data) + data + padding: the data's length is not told, so that its hash cannot be checked here.
+            return block[21:]
+        raise ValueError("it is neither RSA_PAD nor the scheme before it")
 
 
 def ige_encrypt(data: bytes, key: bytes, iv: bytes) -> bytes:

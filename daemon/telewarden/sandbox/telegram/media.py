@@ -37,6 +37,12 @@ def make_media(kind: str, number: int) -> Any:
             return _document(number, "video/mp4", [types.DocumentAttributeVideo(duration=12.0, w=640, h=480)])
         case "voice":
             return _document(number, "audio/ogg", [types.DocumentAttributeAudio(duration=3, voice=True)])
+        case "audio":
+            attribute = types.DocumentAttributeAudio(duration=180, title="Song", performer="Somebody")
+            return _document(number, "audio/mpeg", [attribute])
+        case "animation":
+            moving = types.DocumentAttributeVideo(duration=2.0, w=320, h=240, nosound=True)
+            return _document(number, "video/mp4", [moving, types.DocumentAttributeAnimated()])
         case "document":
             return _document(number, "application/pdf", [types.DocumentAttributeFilename("report.pdf")])
         case "sticker":
@@ -63,6 +69,8 @@ KINDS = (
     "photo",
     "video",
     "voice",
+    "audio",
+    "animation",
     "document",
     "sticker",
     "location",

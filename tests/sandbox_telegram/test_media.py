@@ -1,0 +1,126 @@
+"""Each kind of post, through the local Telegram and Telethon, as the content that the database is given."""
+
+import json
+from typing import Any
+
+import pytest
+
+from sandbox_telegram.local import World, gather
+from telewarden.sandbox.telegram.media import KINDS
+from telewarden.storage.acceptance import Seen
+
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+
+
+NUMBER = "<number>"
+"""Stands for the message's id, which the media are numbered by."""
+
+
+def document(kind: str, mime_type: str, **facts: Any) -> dict[str, Any]:
+    return {"type": kind, "id": NUMBER, "mimeType": mime_type, "sizeBytes": NUMBER, **facts}
+
+
+PHOTO = {"id": NUMBER, "dcId": 2}
+PLACE = {"latitude": -23.55, "longitude": -46.63}
+POLL = {"question": "PETR4 tomorrow?", "answers": ["up", "down"]}
+PAGE = {"type": "article", "url": "https://example.com/", "title": "Example"}
+COUNTS = {"views": 1, "forwards": 0}
+MEDIA: dict[str, tuple[str | None, str | None, list[dict[str, Any]], dict[str, Any]]] = {
+    # kind: (media type, where the text goes, references, metadata)
+    "photo": ("photo", "caption", [{"type": "photo", **PHOTO}], {"photo": PHOTO, **COUNTS}),
+    "video": ("video", "caption", [document("video", "video/mp4", durationSeconds=12.0)], COUNTS),
+    "voice": ("voice", "caption", [document("voice", "audio/ogg", durationSeconds=3)], COUNTS),
+    "audio": ("audio", "caption", [document("audio", "audio/mpeg", durationSeconds=180)], COUNTS),
+    "animation": (
+        "animation",
+        "caption",
+        [document("animation", "video/mp4", durationSeconds=2.0)],
+        COUNTS,
+    ),
+    "document": (
+        "document",
+        "caption",
+        [document("document", "application/pdf", fileName="report.pdf")],
+        COUNTS,
+    ),
+    "sticker": ("sticker", "caption", [document("sticker", "image/webp", emoji="🚀")], COUNTS),
+    "location": (
+        "location",
+        "caption",
+        [{"type": "location", "constructor": "0x56e0d474", **PLACE}],
+        COUNTS,
+    ),
+    "contact": (
+        "contact",
+        "caption",
+        [
+            {
+                "type": "contact",
+                "constructor": "0x70322949",
+                "phone": "+5511999999999",
+                "name": "Ana Souza",
+            }
+        ],
+        COUNTS,
+    ),
+    "poll": ("poll", "caption", [{"type": "poll", "constructor": None, **POLL}], COUNTS),
+    "webpage": ("webpage", "text", [], {"linkPreview": PAGE, **COUNTS}),
+    "forward": (
+        None,
+        "text",
+        [],
+        {
+            "isForwarded": True,
+            "forwardedFrom": {"id": None, "name": "Elsewhere", "messageId": None},
+            **COUNTS,
+        },
+    ),
+    "service": (
+        "service",
+        None,
+        [],
+        {"service": {"action": "MessageActionChatEditTitle", "title": "what it says"}},
+    ),
+}
+
+
+def test_every_kind_that_can_be_posted_is_in_the_table() -> None:
+    assert set(MEDIA) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+async def test_each_kind_of_post_keeps_its_meaning(world: World, kind: str) -> None:
+    media_type, where, refs, metadata = MEDIA[kind]
+    channel = await world.channel()
+    # Ids that leave no doubt what is the number of a medium, and what its count.
+    number = 987_000 + channel % 1000
+    async with world.feed() as feed:
+        await feed.tops([channel])
+        await world.control.post(channel, "what it says", media=kind, message_id=number)
+        (seen,) = await gather(feed, 1)
+        (read,) = await feed.newest(channel, 1)
+    assert isinstance(seen, Seen)
+    content = seen.content
+    assert content == read.content
+    assert content.media_type == media_type
+    assert content.text == ("what it says" if where == "text" else None)
+    assert content.caption == ("what it says" if where == "caption" else None)
+    assert (content.telegram_date_us or 0) > 1_700_000_000_000_000
+    assert json.loads(content.metadata) == numbered(metadata, number)
+    found = json.loads(content.media_refs)
+    for ref, expected in zip(found, refs, strict=True):
+        if expected.get("constructor", "") is None:
+            # A poll's constructor changes with the layer; that it is told is what matters.
+            expected = {**expected, "constructor": ref["constructor"]}
+            assert ref["constructor"].startswith("0x")
+        assert ref == numbered(expected, number)
+
+
+def numbered(value: Any, number: int) -> Any:
+    """A row of the table with a medium's number in it: ids are text, sizes are 1000 and it."""
+    if not isinstance(value, dict):
+        return value
+    known = {"id": str(number), "sizeBytes": 1000 + number}
+    return {
+        name: known[name] if inner == NUMBER else numbered(inner, number) for name, inner in value.items()
+    }
