@@ -49,8 +49,11 @@ class DaemonProcess:
     url: where its API listens. api_key: of the consumer.
     """
 
-    def __init__(self, settings_file: Path, log_file: Path, *, url: str, api_key: str) -> None:
+    def __init__(
+        self, settings_file: Path, log_file: Path, *, state_dir: Path, url: str, api_key: str
+    ) -> None:
         self.url, self.api_key = url, api_key
+        self.state_dir = state_dir
         self._settings_file, self._log_file = settings_file, log_file
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
@@ -103,7 +106,8 @@ class DaemonProcess:
     @property
     def command(self) -> list[str]:
         """How it is started."""
-        return [sys.executable, "-m", "telewarden", "run", "--config", str(self._settings_file)]
+        own = ["--config", str(self._settings_file), "--set", f"state_dir={self.state_dir}"]
+        return [sys.executable, "-m", "telewarden", "run", *own]
 
     @property
     def running(self) -> bool:

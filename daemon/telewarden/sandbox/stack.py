@@ -94,7 +94,11 @@ async def start_stack(
         settings_file = folder / "telewarden.toml"
         write_settings(settings_file, sections)
         daemon = DaemonProcess(
-            settings_file, folder / "daemon.log", url=f"http://127.0.0.1:{port}", api_key=api_key
+            settings_file,
+            folder / "daemon.log",
+            state_dir=folder / "state",
+            url=f"http://127.0.0.1:{port}",
+            api_key=api_key,
         )
         try:
             yield Stack(folder, postgres, valkey, telegram, control, daemon, channel_ids)

@@ -91,12 +91,12 @@ class Listener:
                     await self._take_in(ctx, connection)
             except* SessionUnusable as group:
                 self._lost(ctx, group, session=False)
-                await self._pause(ctx, _SESSION_RETRY_S, answered=True)
+                await self._pause(ctx, _SESSION_RETRY_S)
             except* (TelegramUnavailable, Flooded) as group:
                 self._lost(ctx, group, session=True)
                 waits = [leaf.wait_s for leaf in leaves(group) if isinstance(leaf, Flooded)]
                 pause_s = max(waits, default=retry_s * random.uniform(0.5, 1.0))  # noqa: S311
-                await self._pause(ctx, pause_s, answered=bool(waits))
+                await self._pause(ctx, pause_s)
                 retry_s = min(retry_s * 2, _RETRY_LAST_S)
 
     def _lost(self, ctx: WorkerContext, group: BaseExceptionGroup[BaseException], *, session: bool) -> None:
@@ -108,12 +108,11 @@ class Listener:
         self._state.reconnects += 1
         ctx.status(problem)
 
-    async def _pause(self, ctx: WorkerContext, wait_s: float, *, answered: bool) -> None:
-        """answered: Telegram said why it must wait. Otherwise it does not beat: a fresh instance is due in time."""
+    async def _pause(self, ctx: WorkerContext, wait_s: float) -> None:
+        """Telegram is known to be down (a request failed, or had no answer in its time): no restart would help."""
         deadline = anyio.current_time() + wait_s
         while (left_s := deadline - anyio.current_time()) > 0:
-            if answered:
-                ctx.beat()
+            ctx.beat()
             await anyio.sleep(min(left_s, 5.0))
 
     async def _take_in(self, ctx: WorkerContext, connection: Connection) -> None:
