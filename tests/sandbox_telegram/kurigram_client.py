@@ -1,6 +1,6 @@
 """A second, independent client (own codec, own crypto) on the local Telegram. A script: prints one line of JSON.
 
-python kurigram_client.py PORT PUBLIC_KEY_FILE PHONE CODE PASSWORD-or-"" FOLDER
+python kurigram_client.py PORT PUBLIC_KEY_FILE PHONE CODE PASSWORD-or-"" FOLDER TRANSPORT
 It signs in, reads the first channel's history, says "ready", and waits for a push of each kind.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 import rsa as rsa_package
 from pyrogram import Client, filters, handlers
 from pyrogram.connection import Connection
+from pyrogram.connection.transport import tcp
 from pyrogram.crypto import rsa
 from pyrogram.errors import SessionPasswordNeeded
 
@@ -27,11 +28,14 @@ def trust(public_key_file: Path) -> None:
     rsa.server_public_keys[server_fingerprint(key)] = rsa.PublicKey(key.n, key.e)
 
 
-async def main(port: int, phone: str, code: str, password: str, folder: str) -> dict[str, Any]:
+async def main(
+    port: int, phone: str, code: str, password: str, folder: str, transport: str
+) -> dict[str, Any]:
     """Do it all; what was seen."""
 
     def local(**options: Any) -> Connection:
-        return Connection(**{**options, "server_address": "127.0.0.1", "port": port})
+        chosen = {"server_address": "127.0.0.1", "port": port, "protocol_factory": getattr(tcp, transport)}
+        return Connection(**{**options, **chosen})
 
     factory: Any = local
     client = Client("kurigram", 1, "0" * 32, workdir=folder, connection_factory=factory, workers=1)
@@ -83,5 +87,5 @@ async def main(port: int, phone: str, code: str, password: str, folder: str) -> 
 
 if __name__ == "__main__":
     trust(Path(sys.argv[2]))
-    found = asyncio.run(main(int(sys.argv[1]), *sys.argv[3:7]))
+    found = asyncio.run(main(int(sys.argv[1]), *sys.argv[3:8]))
     print(json.dumps(found), flush=True)

@@ -14,9 +14,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 SCRIPT = Path(__file__).with_name("kurigram_client.py")
 
 
-@pytest.mark.parametrize("password", [None, "correct horse"])
+@pytest.mark.parametrize(
+    ("password", "transport"), [(None, "TCPAbridged"), ("correct horse", "TCPIntermediatePadded")]
+)
 async def test_an_independent_client_signs_in_reads_history_and_receives_pushes(
-    tmp_path: Path, password: str | None
+    tmp_path: Path, password: str | None, transport: str
 ) -> None:
     async with (
         LocalTelegram.start(tmp_path / "telegram", channels=2, password=password) as telegram,
@@ -26,7 +28,7 @@ async def test_an_independent_client_signs_in_reads_history_and_receives_pushes(
         await control.post_many(channels[0], [f"#{n}" for n in range(150)])
         options = telegram.options
         command = [sys.executable, str(SCRIPT), str(telegram.port), str(telegram.public_key_file)]
-        command += [options.phone, options.code, password or "", str(tmp_path)]
+        command += [options.phone, options.code, password or "", str(tmp_path), transport]
         output, log = b"", b""
         with anyio.fail_after(60):
             async with await anyio.open_process(command) as client:

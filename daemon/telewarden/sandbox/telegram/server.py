@@ -164,6 +164,10 @@ async def serve(options: ServerOptions) -> None:
         facts = {
             "port": port,
             "dc_id": 2,
+            "dc_address": f"127.0.0.1:{port}",
+            "phone": options.phone,
+            "code": options.code,
+            "folder": str(options.folder),
             "public_key_file": str(options.public_key_file),
             "control": str(options.control_path),
             "pid": os.getpid(),
