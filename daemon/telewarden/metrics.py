@@ -90,6 +90,7 @@ FALLBACK_REASONS = frozenset(
         "other mark",
         "other history",
         "overflow",
+        "behind the journal",
     }
 )
 

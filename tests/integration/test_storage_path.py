@@ -416,3 +416,29 @@ async def test_the_databases_word_that_comes_after_the_acknowledgement_serves_no
         await pipeline.trusted()
         assert await pipeline.poll(-1005) == (Source.CACHE, [])
         assert await pipeline.acknowledge(7) == 0
+
+
+async def test_a_batch_that_waited_for_another_writer_merges_onto_what_that_one_stored(
+    pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]", servers: Servers
+) -> None:
+    """A daemon that was killed may leave a transaction behind that commits while its successor repeats the batch."""
+    await pipeline.accept([post(1, "zzz, the first text"), post(1, "edited", edit_date_s=5)])
+    await pipeline.acknowledge(1, channel=CHANNELS[0])
+    posted, edited, acknowledged = pipeline.journal.tail.after(0)
+    await write_batch(sql, [posted], epoch=1)
+    before = sql.transaction()
+    await before.start()
+    await write_batch(sql, [edited], epoch=1)
+    async with anyio.create_task_group() as tasks:
+        successor = await asyncpg.connect(servers.dsn)
+        tasks.start_soon(write_batch, successor, [edited, acknowledged], 1)
+        waiting = await asyncpg.connect(servers.dsn)
+        with anyio.fail_after(10):
+            while not await waiting.fetchval("select count(*) from pg_locks where not granted"):
+                await anyio.sleep(0.01)
+        await before.commit()
+    await waiting.close()
+    await successor.close()
+    row = await sql.fetchrow("select text, status from telegram_gateway.messages")
+    assert row is not None
+    assert tuple(row) == ("edited", "published")

@@ -69,7 +69,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
                 # The row's chunk is fixed by its first insertion.
                 updates.append(msgspec.structs.replace(merged, created_at_us=state.created_at_us))
             if first is not None and isinstance(first.event, Posted) and not first.event.new:
-                arrived.append(first.event)
+                arrived.append(_as_stored(first.event, merged))
             if merged is not None and merged.exists:
                 revisions += _earlier(key, state, events, merged)
         await _insert(connection, inserts, epoch)
@@ -85,6 +85,13 @@ def _inserting(events: Sequence[Record], before: _Found | None, epoch: int) -> R
     if before is None:
         return posts[0] if posts else None
     return next((r for r in posts if (before.epoch, before.position) == (epoch, r.position)), None)
+
+
+def _as_stored(post: Posted, merged: State | None) -> Posted:
+    """The post with the newest content: an edit may have been stored together with it."""
+    if merged is None or merged.content is None:
+        return post
+    return msgspec.structs.replace(post, content=merged.content, version=merged.version)
 
 
 def _with_id(state: State) -> State:
@@ -105,9 +112,9 @@ def _earlier(
 
 
 async def _lock(connection: Connection, keys: Sequence[Key]) -> dict[Key, _Found]:
-    rows = await connection.fetch(
-        statement("lock_states"), [str(k.channel_id) for k in keys], [k.message_id for k in keys]
-    )
+    pairs = [str(k.channel_id) for k in keys], [k.message_id for k in keys]
+    await connection.execute(statement("lock_keys"), *pairs)
+    rows = await connection.fetch(statement("states"), *pairs)
     found = {}
     for row in rows:
         state = state_of(row) if row["status"] is not None else None

@@ -67,6 +67,7 @@ class Database:
     ) -> None:
         self._reader, self._writer = reader, writer
         self._timeout_s = timeout_s
+        self._turns = anyio.Semaphore(max(1, reader.get_max_size() - 1))
         self._upgrade = upgrade
         self._upgrading = anyio.Lock()
         self._clock_s = clock_s
@@ -78,7 +79,8 @@ class Database:
         """A connection for a poll. Fails at once while the breaker is open."""
         if not self.breaker.allows(self._clock_s()):
             raise DatabaseUnavailable(f"the database is down ({self.breaker.last_error})")
-        async with self._using(self._reader, _POLL_S) as connection:
+        # A crowd of polls waits here for its turn, within the API's own time-out: that is no outage.
+        async with self._turns, self._using(self._reader, _POLL_S) as connection:
             yield connection
 
     @asynccontextmanager
@@ -109,7 +111,9 @@ class Database:
             raise
         except UNAVAILABLE as error:
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            self.breaker.broke(self._clock_s(), text)
+            if pool is self._reader or isinstance(error, OSError | asyncpg.PostgresConnectionError):
+                # A statement of the writer that failed says nothing of the polls.
+                self.breaker.broke(self._clock_s(), text)
             raise DatabaseUnavailable(f"the database does not answer ({text})") from error
         else:
             self.breaker.succeeded()

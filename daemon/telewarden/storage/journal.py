@@ -152,13 +152,14 @@ class Journal:
 
         return await self._submit(job)
 
-    async def append(self, events: Callable[[int], Sequence[Event]]) -> list[Record]:
+    async def append(self, events: Callable[[int], Sequence[Event]], *, bounded: bool = True) -> list[Record]:
         """Accept events that are certain by themselves, such as acknowledgements.
 
         events: makes them, given the time of acceptance in microseconds. They may use a reserve beyond
-        journal.max_bytes. Raises JournalFull, JournalError.
+        journal.max_bytes. bounded: False for the writer, whose flush frees more than this adds. Raises JournalFull,
+        JournalError.
         """
-        if self._unflushed_bytes >= self._max_bytes * _RESERVE:
+        if bounded and self._unflushed_bytes >= self._max_bytes * _RESERVE:
             raise JournalFull(self._full_text())
 
         def job(commit: _Commit) -> list[Record]:

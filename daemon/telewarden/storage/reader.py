@@ -5,7 +5,7 @@ got yet; with neither, the journal's tail alone. The order matters: first the ov
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
-from telewarden.messages import Key, State, key_of
+from telewarden.messages import Key, Posted, State, key_of
 from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Joined, Listed
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database, DatabaseUnavailable
@@ -77,6 +77,10 @@ class Reader:
                 ) from error
             records = self._journal.tail.of_message(key)
             states = {}
+            if not any(isinstance(record.event, Posted) for record in records):
+                raise Unavailable(
+                    "the database is down and the message is not a recent one; try again"
+                ) from None
         state = fold(records, states).get(key)
         return render(state) if state is not None and state.exists else None
 
@@ -88,6 +92,8 @@ class Reader:
             raise CacheCannotAnswer("other statuses")
         if not mark.plain and (query.exclude_processed_by is not None or len(query.statuses) > 1):
             raise CacheCannotAnswer("not only plain messages wait")
+        if self._journal.tail.first > self._sync.applied + 1:
+            raise CacheCannotAnswer("behind the journal")
         records = self._journal.tail.of_channel(channel_id, self._sync.applied)
         answer = await self._cache.read(
             mark.text,

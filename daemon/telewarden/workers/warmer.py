@@ -40,6 +40,8 @@ class Warmer:
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""
         ctx.ready()
+        if self._sync.warm is not None:
+            self._sync.distrust("the warmer was restarted")
         while True:
             ctx.beat()
             if not self._sync.wants_warm:
@@ -50,7 +52,7 @@ class Warmer:
             try:
                 ctx.status("warming")
                 await self._warm(ctx)
-            except (CacheUnavailable, HistoryChanged, DatabaseUnavailable, Superseded) as error:
+            except (CacheUnavailable, HistoryChanged, DatabaseUnavailable, Superseded, LookupError) as error:
                 self._sync.distrust(f"warm interrupted: {error}")
                 ctx.status(f"warm interrupted: {error}")
                 await anyio.sleep(_RETRY_S)
@@ -82,6 +84,7 @@ class Warmer:
                 if self._sync.applied == self._journal.head == asked:
                     mark = Mark(f"{warm.history}:{uuid.uuid4().hex}", warm.history, plain)
                     await self._cache.set_mark(mark.text, int(self._lease_s * 1000))
+                    self._still(warm)
                     self._sync.finish_warm(mark)
                     return
 

@@ -15,6 +15,7 @@ from telewarden.storage.batch import LostRace, write_batch
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import REFUSED, Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
+from telewarden.storage.journal_file import JournalError
 from telewarden.storage.statements import statement
 from telewarden.storage.tail import Record
 from telewarden_supervisors import WorkerContext
@@ -70,6 +71,11 @@ class Writer:
                 ctx.status("the database has everything")
             except LostRace as error:
                 ctx.status(str(error))
+            except JournalError as error:
+                # A full disk is waited for: what is accepted stays, and polls go on.
+                ctx.beat()
+                ctx.status(str(error))
+                await anyio.sleep(_RETRY_LAST_S)
             except DatabaseUnavailable as error:
                 # It is known to be down: that is waited for, and no restart would help.
                 ctx.beat()
@@ -86,9 +92,8 @@ class Writer:
         self._fail_point.reach("writer.after_commit")
         if arrived:
             # The database's word: these were new after all, and may be served.
-            await self._journal.append(
-                lambda _: [msgspec.structs.replace(post, new=True) for post in arrived]
-            )
+            words = [msgspec.structs.replace(post, new=True) for post in arrived]
+            await self._journal.append(lambda _: words, bounded=False)
         flushed = records[-1].position
         await self._journal.settle(flushed)
         # Asked only now: a warm may have begun meanwhile, and needs what is after the position that it began from.
