@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from telewarden.messages import State, message_uuid
 
+_TURN_S = 2.0
 RECENT_LENGTH = 1_000
 """How many message ids `telegram:channel:{id}:recent` keeps."""
 
@@ -184,13 +185,16 @@ async def open_cache(
     pending_bound: int = 10_000,
 ) -> AsyncIterator[Cache]:
     """The cache, whether it is up or not. Nothing connects before it is needed; nothing is retried in here."""
-    client = redis.asyncio.Redis.from_url(
+    # A crowd of polls waits its turn for a connection; it is no outage.
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
-        max_connections=128,
+        max_connections=32,
+        timeout=_TURN_S,
     )
+    client = redis.asyncio.Redis.from_pool(pool)
     try:
         yield Cache(
             client,
