@@ -442,3 +442,21 @@ async def test_a_batch_that_waited_for_another_writer_merges_onto_what_that_one_
     row = await sql.fetchrow("select text, status from telegram_gateway.messages")
     assert row is not None
     assert tuple(row) == ("edited", "published")
+
+
+async def test_a_crowd_of_polls_is_no_outage(pipeline: Pipeline) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(n, "x" * 500) for n in range(1, 501)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        counts: list[tuple[Source, int]] = []
+
+        async def poll() -> None:
+            page = await pipeline.page()
+            counts.append((page.source, page.count))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(150):
+                tasks.start_soon(poll)
+    assert {count for _, count in counts} == {500}
+    assert Source.JOURNAL not in {source for source, _ in counts}
