@@ -3,20 +3,23 @@
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
 import structlog
 from prometheus_client import CollectorRegistry
+from quart import Quart
 
 from telewarden import logs
 from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
+from telewarden.fault_injection import WorkerFaults
 from telewarden.health import Health
 from telewarden.metrics import DaemonMetrics, bounded_reason, fallback_counter
 from telewarden.notify import Notifier
+from telewarden.reload import Reloaded, Reloader, Taker
 from telewarden.settings import Settings
 from telewarden.storage.acknowledger import JournalAcknowledger
 from telewarden.storage.cache import Cache, open_cache
@@ -28,23 +31,24 @@ from telewarden.storage.reader import Reader
 from telewarden.telegram.client import ClientSettings
 from telewarden.telegram.session import SessionInUse, SessionLock
 from telewarden.telegram.telethon_feed import TelethonFeed
+from telewarden.tree import CACHE, INTAKE, SERVING, TreeShape
 from telewarden.workers.api import ApiWorker
 from telewarden.workers.health import HealthWorker
 from telewarden.workers.listener import Listener, TelegramState
 from telewarden.workers.redis import RedisWorker
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
-from telewarden_http.app import create_app
+from telewarden_http.app import create_app, replace_keys
 from telewarden_http.settings import ApiSettings, is_loopback
 from telewarden_supervisors import (
-    Backoff,
+    AnySpec,
     ChildSpec,
-    Intensity,
     LoopBlocked,
     LoopWatch,
     Supervisor,
     SupervisorGaveUp,
     Worker,
+    leaves,
 )
 
 log = structlog.get_logger(__name__)
@@ -67,8 +71,11 @@ class Stores:
     cache: Cache | None
 
 
-def run(settings: Settings) -> int:
-    """Run the daemon until it is told to stop. Returns the process's exit status."""
+def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
+    """Run the daemon until it is told to stop. Returns the process's exit status.
+
+    read_again: reads the settings afresh, when SIGHUP asks for it; may raise SettingsInvalid.
+    """
     logs.configure(settings.log.level, settings.log.format)
     try:
         lock = SessionLock(settings.session_file)
@@ -76,18 +83,25 @@ def run(settings: Settings) -> int:
         print(f"telewarden: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_UNUSABLE
     try:
-        return anyio.run(_main, settings, backend="asyncio", backend_options={"use_uvloop": True})
+        return anyio.run(_main, settings, read_again, backend="asyncio", backend_options={"use_uvloop": True})
     finally:
         lock.release()
 
 
-async def _main(settings: Settings) -> int:
+async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
+    notifier = Notifier()
+    opened = anyio.Event()
     try:
-        async with _open_stores(settings) as stores:
-            return await _supervise(settings, stores)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(notifier.extend_timeout_until, opened, "opening the journal")
+            async with _open_stores(settings) as stores:
+                opened.set()
+                return await _supervise(make_daemon(settings, stores, notifier), settings, read_again)
     except* JournalError as group:
-        for error in group.exceptions:
+        for error in leaves(group):
             print(f"telewarden: {error}", file=sys.stderr)  # noqa: T201
+    finally:
+        notifier.close()
     return EXIT_UNUSABLE
 
 
@@ -136,8 +150,18 @@ def _cache(settings: Settings) -> AbstractAsyncContextManager[Cache]:
     )
 
 
-def make_tree(settings: Settings, stores: Stores) -> Supervisor:
-    """Every worker under one root. One failing never takes another with it: one_for_one.
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The assembled parts. takers: bring changed settings into them."""
+
+    supervisor: Supervisor
+    notifier: Notifier
+    health: HealthWorker
+    takers: Mapping[str, Taker]
+
+
+def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemon:
+    """Every worker in one tree. One failing never takes another with it: one_for_one throughout.
 
     Stores come before those who use them; they stop in the reverse order, so that intake ends first.
     """
@@ -181,45 +205,79 @@ def make_tree(settings: Settings, stores: Stores) -> Supervisor:
         probe_s=settings.telegram.liveness_interval_s,
         reconcile_s=settings.telegram.reconcile_interval_s,
     )
-    api = ApiWorker(
-        create_app(
-            reader=reader,
-            acknowledger=acknowledger,
-            health=health,
-            settings=_api_settings(settings),
-            registry=registry,
-        ),
-        host=settings.http.host,
-        port=settings.http.port,
+    app = create_app(
+        reader=reader,
+        acknowledger=acknowledger,
+        health=health,
+        settings=_api_settings(settings),
+        registry=registry,
     )
-    notifier = Notifier()
-    lease_s = settings.cache.lease_s
-    children = []
+    api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
+    health_worker = HealthWorker(health, database, journal, notifier)
+    faults = WorkerFaults() if settings.testing.worker_faults else None
+    shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
+
+    def worker(name: str, run: Worker, *, heartbeat_s: float) -> ChildSpec:
+        return shape.worker(name, faults.wrap(name, run) if faults else run, heartbeat_s=heartbeat_s)
+
+    children: list[AnySpec] = []
     if cache is not None:
-        children = [
-            _child("redis", RedisWorker(cache, sync, journal, lease_s=lease_s).run, heartbeat_s=30.0),
-            _child(
-                "warmer",
-                Warmer(cache, sync, journal, database, channel_ids=channel_ids, lease_s=lease_s).run,
-                heartbeat_s=60.0,
-            ),
+        lease_s = settings.cache.lease_s
+        redis = RedisWorker(cache, sync, journal, lease_s=lease_s)
+        warmer = Warmer(cache, sync, journal, database, channel_ids=channel_ids, lease_s=lease_s)
+        cache_workers = [
+            worker("redis", redis.run, heartbeat_s=30.0),
+            worker("warmer", warmer.run, heartbeat_s=60.0),
         ]
+        children.append(shape.part(CACHE, cache_workers))
+    control = ControlServer(socket_path(settings), lambda: supervisor, faults)
     children += [
-        _child("writer", writer.run, heartbeat_s=60.0),
-        _child("api", api.run, heartbeat_s=None),
-        _child("listener", listener.run, heartbeat_s=120.0),
-        _child("health", HealthWorker(health, database, journal, notifier).run, heartbeat_s=30.0),
-        _child("loop-watch", LoopWatch(_LOOP_TURN_S, log_blocked_loop), heartbeat_s=None),
-        _child("control", ControlServer(socket_path(settings), lambda: supervisor).run, heartbeat_s=None),
+        worker("writer", writer.run, heartbeat_s=60.0),
+        shape.part(SERVING, [worker("api", api.run, heartbeat_s=30.0)]),
+        shape.part(INTAKE, [worker("listener", listener.run, heartbeat_s=120.0)]),
+        worker("health", health_worker.run, heartbeat_s=30.0),
+        worker("loop-watch", LoopWatch(_LOOP_TURN_S, log_blocked_loop), heartbeat_s=30.0),
+        worker("control", control.run, heartbeat_s=30.0),
     ]
     supervisor = Supervisor(
         "telewarden",
         children,
-        intensity=Intensity(restarts=20, period_s=60.0),
-        subscribers=[logs.log_supervision],
+        intensity=shape.intensity,
+        subscribers=[logs.log_supervision, metrics.count_restart],
     )
     health.supervisor = metrics.supervisor = supervisor
-    return supervisor
+    return Daemon(supervisor, notifier, health_worker, _takers(app, writer, listener))
+
+
+def _takers(app: Quart, writer: Writer, listener: Listener) -> dict[str, Taker]:
+    """What can change while it runs; everything else is wired at the start."""
+
+    def log_(settings: Settings) -> None:
+        logs.configure(settings.log.level, settings.log.format)
+
+    def keys(settings: Settings) -> None:
+        replace_keys(app, _api_settings(settings))
+
+    def batches(settings: Settings) -> None:
+        writer.batch_size = settings.database.batch_size
+        writer.batch_age_s = settings.database.batch_age_s
+
+    def intervals(settings: Settings) -> None:
+        listener.window = settings.telegram.recheck_window
+        listener.probe_s = settings.telegram.liveness_interval_s
+        listener.reconcile_s = settings.telegram.reconcile_interval_s
+
+    return {
+        "log.level": log_,
+        "log.format": log_,
+        "http.api_keys": keys,
+        "http.gateway_token": keys,
+        "database.batch_size": batches,
+        "database.batch_age_s": batches,
+        "telegram.recheck_window": intervals,
+        "telegram.liveness_interval_s": intervals,
+        "telegram.reconcile_interval_s": intervals,
+    }
 
 
 def log_blocked_loop(blocked: LoopBlocked) -> None:
@@ -230,19 +288,6 @@ def log_blocked_loop(blocked: LoopBlocked) -> None:
         after_s=round(blocked.after_s, 1),
         stack=blocked.stack,
         effect="nothing is answered or taken in until it turns again",
-    )
-
-
-def _child(name: str, worker: Worker, *, heartbeat_s: float | None) -> ChildSpec:
-    return ChildSpec(
-        name,
-        worker,
-        start_timeout_s=20.0,
-        stop_timeout_s=3.0,
-        heartbeat_timeout_s=heartbeat_s,
-        # Each does what it can without the others: a port that is taken must not keep intake from starting.
-        wait_ready=False,
-        backoff=Backoff(initial_s=0.1, factor=2.0, cap_s=10.0, jitter=0.2, reset_after_s=30.0),
     )
 
 
@@ -270,13 +315,14 @@ def client_settings(settings: Settings) -> ClientSettings:
     )
 
 
-async def _supervise(settings: Settings, stores: Stores) -> int:
-    supervisor = make_tree(settings, stores)
+async def _supervise(daemon: Daemon, settings: Settings, read_again: Callable[[], Settings]) -> int:
+    reloader = Reloader(settings, read_again, daemon.takers)
     status = 0
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_on_signal, supervisor)
+        tasks.start_soon(_stop_on_signal, daemon)
+        tasks.start_soon(_reload_on_signal, daemon, reloader)
         try:
-            await supervisor.run()
+            await daemon.supervisor.run()
         except SupervisorGaveUp as error:
             log.critical("gave_up", error=str(error))
             status = EXIT_GAVE_UP
@@ -285,7 +331,7 @@ async def _supervise(settings: Settings, stores: Stores) -> int:
     return status
 
 
-async def _stop_on_signal(supervisor: Supervisor) -> None:
+async def _stop_on_signal(daemon: Daemon) -> None:
     """The first signal stops in order; a second one, or too slow a stop, ends the process at once.
 
     That is safe too: whatever was answered or accepted is on disk.
@@ -293,11 +339,28 @@ async def _stop_on_signal(supervisor: Supervisor) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             log.info("stopping", signal=signal.Signals(number).name)
-            Notifier().stopping("stopping")
-            supervisor.request_stop(signal.Signals(number).name)
+            daemon.notifier.stopping("stopping")
+            daemon.supervisor.request_stop(signal.Signals(number).name)
             break
         with anyio.move_on_after(_STOP_S):
             async for number in signals:
                 log.warning("ending_at_once", signal=signal.Signals(number).name)
                 break
     os._exit(1)
+
+
+async def _reload_on_signal(daemon: Daemon, reloader: Reloader) -> None:
+    """SIGHUP reads the settings again. Repeated ones are one: all that comes meanwhile is in what is read."""
+    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            daemon.notifier.reloading("reading the settings again")
+            reloaded = reloader.reload()
+            if daemon.health.told_ready:
+                daemon.notifier.ready(_reload_status(reloaded))
+
+
+def _reload_status(reloaded: Reloaded | None) -> str:
+    if reloaded is None:
+        return "the settings are unusable, the old ones stay; see the log"
+    left = f"; need a restart: {', '.join(reloaded.left)}" if reloaded.left else ""
+    return f"settings changed: {', '.join(reloaded.taken) or 'none'}{left}"

@@ -14,8 +14,17 @@ import structlog
 from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from telewarden.fault_injection import FaultKind, WorkerFaults
 from telewarden.settings import Settings
-from telewarden_supervisors import ChildNotFound, Snapshot, SupervisionError, Supervisor, WorkerContext
+from telewarden.tree import walk
+from telewarden_supervisors import (
+    ChildNotFound,
+    Snapshot,
+    SupervisionError,
+    Supervisor,
+    WorkerContext,
+    leaves,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -30,13 +39,15 @@ _PATH_BYTES = 107  # struct sockaddr_un, unix(7)
 _CLIENTS = 16
 _SILENT_S = 5.0
 _RETRY_S = 5.0
+_LOOK_S = 2.0
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an operator asks for. worker: which one to restart."""
+    """What an operator asks for. worker: which one to restart; for tests, to break, and how: kind."""
 
-    command: Literal["ps", "restart"]
+    command: Literal["ps", "restart", "fault"]
     worker: str = ""
+    kind: FaultKind | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,11 +77,14 @@ def path_problem(path: Path) -> str | None:
 class ControlServer:
     """Serves the socket. supervisor: gives the tree, which exists only after its workers were made.
 
+    faults: what breaks workers for tests; None where that is not allowed.
     A socket that cannot be had costs the operator's commands and nothing else: it is tried again, not failed.
     """
 
-    def __init__(self, path: Path, supervisor: Callable[[], Supervisor]) -> None:
-        self._path, self._supervisor = path, supervisor
+    def __init__(
+        self, path: Path, supervisor: Callable[[], Supervisor], faults: WorkerFaults | None = None
+    ) -> None:
+        self._path, self._supervisor, self._faults = path, supervisor, faults
         self._clients = 0
 
     async def run(self, ctx: WorkerContext) -> None:
@@ -82,14 +96,16 @@ class ControlServer:
             if problem is None:
                 try:
                     await self._serve(ctx)
-                except OSError as error:
-                    problem = f"cannot listen on {self._path}: {error.strerror or error}"
+                except* OSError as group:
+                    causes = ", ".join(str(getattr(e, "strerror", None) or e) for e in leaves(group))
+                    problem = f"cannot listen on {self._path}: {causes}"
             if problem != told:
                 log.error(
                     "no_control_socket", problem=problem, effect="`telewarden ps` and `restart` do not work"
                 )
             told = problem
             ctx.status(problem or "")
+            ctx.beat()
             await anyio.sleep(_RETRY_S)
 
     async def _serve(self, ctx: WorkerContext) -> None:
@@ -99,9 +115,18 @@ class ControlServer:
         async with await anyio.create_unix_listener(self._path, mode=0o600) as listener:
             try:
                 ctx.status(f"listening on {self._path}")
-                await listener.serve(self._answer_client)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._look, ctx)
+                    await listener.serve(self._answer_client)
             finally:
                 self._path.unlink(missing_ok=True)
+
+    async def _look(self, ctx: WorkerContext) -> None:
+        """Beats for as long as this socket takes connections."""
+        while await _is_served(self._path):
+            ctx.beat()
+            await anyio.sleep(_LOOK_S)
+        raise OSError("it takes no connections")
 
     async def _answer_client(self, stream: SocketStream) -> None:
         async with stream:
@@ -139,22 +164,26 @@ class ControlServer:
             await _send(stream, await self._answer(request))
 
     async def _answer(self, request: Request) -> Answer:
-        if request.command == "ps":
-            return Answer(True, tree=self._supervisor().snapshot())
-        return await self._restart(request.worker)
+        match request.command:
+            case "ps":
+                return Answer(True, tree=self._supervisor().snapshot())
+            case "restart":
+                return await self._restart(request.worker)
+            case "fault":
+                return self._break(request)
 
     async def _restart(self, worker: str) -> Answer:
         supervisor = self._supervisor()
-        names = [child.name for child in supervisor.snapshot().children]
-        if worker not in names:
-            return Answer(False, f"there is no worker {worker!r}; there are {', '.join(names)}")
+        paths = {node.name: path for path, node in walk(supervisor.snapshot())}
+        if worker not in paths:
+            return Answer(False, f"there is no worker {worker!r}; there are {', '.join(paths)}")
         if worker == NAME:
             return Answer(False, f"{NAME} answers this request and cannot be restarted by it")
         log.info("restart_asked_for", worker=worker)
         began_s = anyio.current_time()
         try:
             with anyio.fail_after(RESTART_S):
-                await supervisor.restart_child(worker)
+                await supervisor.restart_child(paths[worker])
         except TimeoutError:
             return Answer(False, f"{worker} was restarted, and was not ready within {RESTART_S:g} s")
         except ChildNotFound as error:
@@ -162,6 +191,14 @@ class ControlServer:
         except SupervisionError as error:
             return Answer(False, f"{worker} was not restarted: {error}")
         return Answer(True, f"{worker} is ready again, after {anyio.current_time() - began_s:.2f} s")
+
+    def _break(self, request: Request) -> Answer:
+        if self._faults is None or request.kind is None:
+            return Answer(False, "that is for tests: it needs testing.worker_faults, and a kind")
+        log.warning("fault_injected", worker=request.worker, kind=request.kind.value)
+        if not self._faults.inject(request.worker, request.kind):
+            return Answer(False, f"{request.worker!r} does not run")
+        return Answer(True, f"{request.worker}: {request.kind.value}")
 
 
 async def _is_served(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """How the daemon is: live, ready, degraded; three questions, never mixed."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,12 +9,25 @@ from datetime import UTC, datetime
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
+from telewarden.tree import CACHE, INTAKE, SERVING, walk, workers
 from telewarden.workers.listener import TelegramState
 from telewarden_http.protocols import Degradation, HealthReport
-from telewarden_supervisors import State, Supervisor
+from telewarden_supervisors import Snapshot, State, Supervisor
 
 DAMPING_S = 1.0
 """Seconds that something has to be down, or up again, before it is told."""
+
+_RATE_S = 10.0
+_WITHOUT = {
+    INTAKE: "no new messages come in, polls go on",
+    "listener": "no new messages come in, polls go on",
+    CACHE: "polls are answered by the database",
+    "redis": "polls are answered by the database",
+    "warmer": "a cache that was lost stays unused; polls are answered by the database",
+    SERVING: "no poll is answered",
+    "api": "no poll is answered",
+    "writer": "new messages wait in the journal; polls go on",
+}
 
 
 @dataclass(slots=True)
@@ -60,6 +74,22 @@ class Damping:
         return [Degradation(what, t.since, t.effect) for what, t in self._troubles.items() if t.told]
 
 
+class Rate:
+    """How fast a counter grows, over the last seconds."""
+
+    def __init__(self, over_s: float) -> None:
+        self._over_s = over_s
+        self._looks: deque[tuple[float, int]] = deque()
+
+    def look(self, count: int, now_s: float) -> float:
+        """Growth a second. count: the counter at the moment `now_s`."""
+        self._looks.append((now_s, count))
+        while len(self._looks) > 2 and self._looks[1][0] <= now_s - self._over_s:
+            self._looks.popleft()
+        then_s, before = self._looks[0]
+        return (count - before) / (now_s - then_s) if now_s > then_s else 0.0
+
+
 class Health:
     """Reports from what the parts know of themselves. supervisor: set once the tree exists.
 
@@ -81,28 +111,38 @@ class Health:
         self._clock = clock
         self._damping = Damping(DAMPING_S)
         self._started_s = time.monotonic()
+        self._rate = Rate(_RATE_S)
         self.supervisor: Supervisor | None = None
 
     def report(self) -> HealthReport:
         """The present state. ready: the API listens, and the cache is proven complete or the database answers.
 
-        Ready is told as it is at this moment; degraded is damped.
+        Live and ready are told as they are at this moment; degraded is damped.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return HealthReport(
-            live=True,
+            live=self.live,
             ready=self._listens() and (self._sync.trusted is not None or not self._database.breaker.failed),
             degraded=self._damping.look(dict(self._down()), now_s=self._clock(), now=now),
             details=self._details(),
         )
 
-    def _listens(self) -> bool:
+    @property
+    def live(self) -> bool:
+        """The tree stands, and nothing in it is stuck: otherwise only a fresh process helps."""
         if self.supervisor is None:
             return False
-        return any(
-            child.name == "api" and child.state is State.RUNNING
-            for child in self.supervisor.snapshot().children
+        tree = self.supervisor.snapshot()
+        return tree.state in (State.STARTING, State.RUNNING) and not any(
+            node.state is State.STUCK for _, node in walk(tree)
         )
+
+    def _workers(self) -> dict[str, Snapshot]:
+        return {} if self.supervisor is None else workers(self.supervisor.snapshot())
+
+    def _listens(self) -> bool:
+        api = self._workers().get("api")
+        return api is not None and api.state is State.RUNNING
 
     def _down(self) -> Iterable[tuple[str, str]]:
         if not self._telegram.connected:
@@ -119,17 +159,21 @@ class Health:
             yield "redis", f"polls are answered by the database: {self._sync.reason}"
         for channel_id, reason in self._telegram.closed_channels.items():
             yield f"channel {channel_id}", f"it is not taken in: {reason}"
+        for name, worker in self._workers().items():
+            if worker.state in (State.BACKING_OFF, State.STUCK):
+                effect = _WITHOUT.get(name, "it does nothing")
+                yield f"worker {name}", f"{effect}; {worker.state.value}: {worker.last_error}"
 
     def _details(self) -> dict[str, object]:
-        workers = {}
-        if self.supervisor is not None:
-            for child in self.supervisor.snapshot().children:
-                workers[child.name] = {
-                    "state": child.state.value,
-                    "restarts": child.restarts,
-                    "status": child.status,
-                    "lastError": child.last_error,
-                }
+        workers = {
+            name: {
+                "state": worker.state.value,
+                "restarts": worker.restarts,
+                "status": worker.status,
+                "lastError": worker.last_error,
+            }
+            for name, worker in self._workers().items()
+        }
         return {
             "uptimeSeconds": round(time.monotonic() - self._started_s, 1),
             "journal": {
@@ -146,9 +190,11 @@ class Health:
             "workers": workers,
         }
 
-    def summary(self) -> str:
-        """One line for `systemctl status`."""
-        report = self.report()
-        parts = [f"journal {self._journal.backlog}", f"events {self._telegram.received}"]
-        parts += [f"{degradation.what} degraded since {degradation.since}" for degradation in report.degraded]
+    def summary(self, report: HealthReport) -> str:
+        """One line for `systemctl status`: "ingest 12/s · journal 0 · redis degraded since 12:01" (local time)."""
+        rate = self._rate.look(self._telegram.received, self._clock())
+        parts = [f"ingest {rate:.0f}/s", f"journal {self._journal.backlog}"]
+        for degradation in report.degraded:
+            since = datetime.fromisoformat(degradation.since).astimezone()
+            parts.append(f"{degradation.what} degraded since {since:%H:%M}")
         return " · ".join(parts)

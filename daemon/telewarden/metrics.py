@@ -1,5 +1,6 @@
 """The daemon's metrics: the names that dashboards already use, and those of the new parts. Read when scraped."""
 
+from collections import Counter as Counts
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter
@@ -9,9 +10,10 @@ from prometheus_client.registry import Collector
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
+from telewarden.tree import workers
 from telewarden.workers.listener import TelegramState
 from telewarden.workers.writer import Writer
-from telewarden_supervisors import Snapshot, Supervisor
+from telewarden_supervisors import ChildRestarted, Event, Supervisor
 
 
 class DaemonMetrics(Collector):
@@ -22,6 +24,7 @@ class DaemonMetrics(Collector):
     ) -> None:
         self._journal, self._database, self._sync = journal, database, sync
         self._writer, self._telegram = writer, telegram
+        self._restarts: Counts[str] = Counts()
         self.supervisor: Supervisor | None = None
 
     def collect(self) -> Iterable[Metric]:
@@ -54,15 +57,21 @@ class DaemonMetrics(Collector):
         restarts = CounterMetricFamily(
             "telewarden_worker_restarts", "Restarts of a worker.", labels=["worker"]
         )
-        for child in self._children():
-            restarts.add_metric([child.name], child.restarts)
+        for name in self._workers():
+            restarts.add_metric([name], self._restarts[name])
         yield restarts
 
     def _waiting(self) -> int:
         return self._journal.backlog if self._database.breaker.failed else 0
 
-    def _children(self) -> tuple[Snapshot, ...]:
-        return self.supervisor.snapshot().children if self.supervisor is not None else ()
+    def _workers(self) -> Iterable[str]:
+        found = workers(self.supervisor.snapshot()) if self.supervisor is not None else {}
+        return {*found, *self._restarts}
+
+    def count_restart(self, event: Event) -> None:
+        """A subscriber of the supervision tree: restarts are counted for as long as the process lives."""
+        if isinstance(event, ChildRestarted):
+            self._restarts[event.path.rpartition("/")[2]] += 1
 
 
 def fallback_counter(registry: CollectorRegistry) -> Counter:

@@ -1,9 +1,14 @@
 """What systemd is told over $NOTIFY_SOCKET; nothing happens where there is none (sd_notify(3))."""
 
 import os
+import time
 from collections.abc import Mapping
 
+import anyio
 import sdnotify
+
+EXTENSION_S = 15.0
+"""How much more time a long start or recovery asks for at a time, in seconds; it asks three times as often."""
 
 
 class Notifier:
@@ -37,6 +42,23 @@ class Notifier:
     def alive(self) -> None:
         """Pet the watchdog."""
         self._say("WATCHDOG=1")
+
+    def reloading(self, status: str) -> None:
+        """The settings are read again; `ready` ends it."""
+        self._say(
+            f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}\nSTATUS={_line(status)}"
+        )
+
+    def extend_timeout(self, seconds: float, status: str) -> None:
+        """What is under way (start, reload, stop) goes on and needs up to that much longer from now on."""
+        self._say(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}\nSTATUS={_line(status)}")
+
+    async def extend_timeout_until(self, done: anyio.Event, what: str) -> None:
+        """Ask for more time again and again until something is done; it stops by itself if the event loop does."""
+        while not done.is_set():
+            self.extend_timeout(EXTENSION_S, what)
+            with anyio.move_on_after(EXTENSION_S / 3):
+                await done.wait()
 
     def stopping(self, status: str) -> None:
         """The daemon ends itself."""

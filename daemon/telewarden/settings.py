@@ -240,6 +240,13 @@ class TestingSettings(Section):
     fail_point: Annotated[str | None, Empty] = Field(
         None, description='place at which the process kills itself, "NAME" or "NAME:N"'
     )
+    worker_faults: bool = Field(False, description="whether the control socket may break workers")
+    heartbeat_s: Annotated[Seconds | None, Empty] = Field(
+        None, description="upper limit of every worker's heartbeat time-out"
+    )
+    restarts: Annotated[int | None, Empty] = Field(
+        None, ge=0, description="restarts within a minute after which a supervisor gives up"
+    )
 
 
 def _default_state_dir() -> Path:

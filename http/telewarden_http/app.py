@@ -33,6 +33,7 @@ from telewarden_http.settings import ApiSettings
 
 View = Callable[..., Awaitable[Response]]
 _SETTINGS = "TELEWARDEN_API"
+_KEYS = "telewarden_keys"
 
 
 def create_app(
@@ -61,7 +62,7 @@ def create_app(
 
     messages = MessageRoutes(reader, acknowledger, metrics, settings.answer_timeout_s)
     monitoring = MonitoringRoutes(health, registry, settings.service)
-    guard = Keyring(settings)
+    guard = app.extensions[_KEYS] = Keyring(settings)
     watch_guard = guard if settings.monitoring_needs_key else None
     _route(app, "GET", "/api/messages/unprocessed", messages.unprocessed, guard)
     _route(app, "POST", "/api/messages/mark-processed", messages.mark_processed, guard)
@@ -79,6 +80,11 @@ def settings_of(app: Quart) -> ApiSettings:
     """The settings that an app of `create_app` was made with; the defaults for any other app."""
     settings = app.config.get(_SETTINGS)
     return settings if isinstance(settings, ApiSettings) else ApiSettings()
+
+
+def replace_keys(app: Quart, settings: ApiSettings) -> None:
+    """From the next request on an app of `create_app` knows the keys of these settings, and no others."""
+    app.extensions[_KEYS].replace(settings)
 
 
 def _route(

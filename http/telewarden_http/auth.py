@@ -18,6 +18,10 @@ class Keyring:
 
     def __init__(self, settings: ApiSettings) -> None:
         self._salt = secrets.token_bytes(32)
+        self.replace(settings)
+
+    def replace(self, settings: ApiSettings) -> None:
+        """Know the keys of these settings, and no others, from the next request on."""
         self._consumers = [(name, self._digest(key.encode())) for name, key in settings.api_keys.items()]
         self._administrators = [
             (name, self._digest(token.encode())) for name, token in settings.gateway_tokens.items()

@@ -6,9 +6,10 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -76,7 +77,15 @@ async def ask(stack: Stack, line: bytes) -> dict[str, object]:
 async def tree(stack: Stack) -> dict[str, dict[str, object]]:
     shown = await telewarden(control_socket(stack).parent, "ps", "--json")
     assert shown.returncode == 0, shown.stderr
-    return {child["name"]: child for child in json.loads(shown.stdout)["children"]}
+
+    def below(node: dict[str, Any]) -> Iterator[dict[str, object]]:
+        for child in node["children"]:
+            if child["children"]:
+                yield from below(child)
+            else:
+                yield child
+
+    return {str(worker["name"]): worker for worker in below(json.loads(shown.stdout))}
 
 
 async def test_the_workers_are_shown_as_a_table_and_as_json(stack: Stack) -> None:

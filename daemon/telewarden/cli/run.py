@@ -22,8 +22,10 @@ def run(
 
         raise typer.Exit(run_with_servers(config, tuple(set_ or ())))
     from telewarden.app import run as run_daemon
+    from telewarden.configuration import load
 
-    raise typer.Exit(run_daemon(load_or_exit(config, set_).settings))
+    settings = load_or_exit(config, set_).settings
+    raise typer.Exit(run_daemon(settings, lambda: load(config, set_ or ()).settings))
 
 
 def version() -> None:

@@ -49,7 +49,7 @@ async def _run(folder: Path, config: Path | None, overrides: tuple[str, ...]) ->
             command += ["--set", f"{setting}_file={file}"]
         # A session of its own: a signal that is sent to the whole group must not reach the child twice.
         child = subprocess.Popen(command, start_new_session=True)
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async with anyio.create_task_group() as tasks:
 
                 async def pass_on() -> None:

@@ -6,7 +6,7 @@ return when their events are durable. One task, started by `open_journal`, does 
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +79,7 @@ def wall_clock_us() -> int:
 class Journal:
     """Accepts events durably and keeps those that a store still lacks. Made by `open_journal`.
 
+    waiting: the events in the file that the database has not got.
     tail: the events after min(flushed, applied). flushed: position up to which the database has everything.
     channels: each channel's place, by id. epoch: this journal's number, given by the database; None until then.
     changed: fires when events were accepted or flushed.
@@ -87,6 +88,7 @@ class Journal:
     def __init__(
         self,
         file: JournalFile,
+        waiting: Iterable[Record],
         *,
         max_bytes: int,
         retention_events: int,
@@ -104,9 +106,7 @@ class Journal:
         self.epoch = file.meta("epoch")
         self.channels = {channel.channel_id: channel for channel in file.channels()}
         self.tail = Tail(self.flushed)
-        self.tail.extend(
-            Record(position, event, at, size) for position, at, event, size in file.events(self.flushed)
-        )
+        self.tail.extend(waiting)
         self._last_us = max(
             [file.meta("clock") or 0, *(r.accepted_at_us for r in self.tail.after(self.flushed))]
         )
@@ -308,6 +308,13 @@ def _moved(file: JournalFile, channel: Channel, checkpoint: tuple[int, int] | No
     return msgspec.structs.replace(channel, checkpoint=reached, floor=floor)
 
 
+def _waiting(file: JournalFile) -> list[Record]:
+    return [
+        Record(position, event, at, size)
+        for position, at, event, size in file.events(file.meta("flushed") or 0)
+    ]
+
+
 @asynccontextmanager
 async def open_journal(
     path: Path,
@@ -319,7 +326,11 @@ async def open_journal(
     """Open the journal and write its commits while the context lasts. Raises JournalError."""
     file = await anyio.to_thread.run_sync(JournalFile, path)
     try:
-        journal = Journal(file, max_bytes=max_bytes, retention_events=retention_events, clock_us=clock_us)
+        # In the thread: what waits may be much, and the event loop has to turn meanwhile.
+        waiting = await anyio.to_thread.run_sync(_waiting, file)
+        journal = Journal(
+            file, waiting, max_bytes=max_bytes, retention_events=retention_events, clock_us=clock_us
+        )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(journal.write_commits)
             yield journal

@@ -3,14 +3,24 @@
 from collections.abc import Callable
 
 import anyio
+import structlog
 from quart import Quart
 
 from telewarden_http.server import serve
 from telewarden_supervisors import WorkerContext
 
+log = structlog.get_logger(__name__)
+
+_LOOK_S = 2.0
+_ANSWER_S = 5.0
+_LOOK = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
 
 class ApiWorker:
-    """Serves one app. port: 0 takes a free one; on_bound is told the real one."""
+    """Serves one app, and asks it itself whether it answers.
+
+    port: 0 takes a free one; on_bound is told the real one.
+    """
 
     def __init__(
         self,
@@ -26,17 +36,52 @@ class ApiWorker:
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled; running requests may finish."""
+        bound_port = 0
 
         def bound(port: int) -> None:
+            nonlocal bound_port
+            bound_port = port
             ctx.status(f"listening on {self._host}:{port}")
             ctx.ready()
             self._on_bound(port)
+
+        async def look() -> None:
+            address = _own_address(self._host)
+            while True:
+                if await _answers(address, bound_port):
+                    ctx.beat()
+                await anyio.sleep(_LOOK_S)
 
         await serve(
             self._app,
             host=self._host,
             port=self._port,
-            shutdown=anyio.sleep_forever,
+            shutdown=look,
             on_bound=bound,
             graceful_timeout_s=2.0,
         )
+
+
+def _own_address(host: str) -> str:
+    """Where this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
+
+
+async def _answers(address: str, port: int) -> bool:
+    """A request of our own is answered, with whatever: that the stores are well is not asked here.
+
+    A full house turns connections away, which is an answer too.
+    """
+    with anyio.move_on_after(_ANSWER_S):
+        try:
+            async with await anyio.connect_tcp(address, port) as stream:
+                await stream.send(_LOOK)
+                await stream.receive()
+        except (anyio.BrokenResourceError, anyio.EndOfStream):
+            pass
+        except OSError as error:
+            log.warning("api_not_reached", address=address, port=port, error=str(error))
+            return False
+        return True
+    log.warning("api_not_reached", address=address, port=port, error=f"no answer in {_ANSWER_S:g} s")
+    return False

@@ -4,9 +4,10 @@ import anyio
 import structlog
 
 from telewarden.health import Health
-from telewarden.notify import Notifier
+from telewarden.notify import EXTENSION_S, Notifier
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
+from telewarden_http.protocols import HealthReport
 from telewarden_supervisors import WorkerContext
 
 log = structlog.get_logger(__name__)
@@ -16,11 +17,16 @@ _STALLED_S = 60.0
 
 
 class HealthWorker:
-    """READY when polls can be answered right; WATCHDOG only while the writer progresses or has a reason not to."""
+    """READY when polls can be answered right; WATCHDOG only while live, and while the writer progresses or has a reason
+    not to.
+
+    told_ready: the service manager knows that it is ready.
+    """
 
     def __init__(self, health: Health, database: Database, journal: Journal, notifier: Notifier) -> None:
         self._health, self._database, self._journal, self._notifier = health, database, journal, notifier
-        self._told_ready = False
+        self.told_ready = False
+        self._extend_at_s = 0.0
         self._flushed = journal.flushed
         self._progressed_s = 0.0
         self._degraded: tuple[str, ...] = ()
@@ -34,9 +40,10 @@ class HealthWorker:
         next_pet_s = 0.0
         while True:
             await self._ask_database()
-            self._tell()
             now_s = anyio.current_time()
-            if pet_s is not None and now_s >= next_pet_s and self._writer_is_well(now_s):
+            report = self._tell(now_s)
+            writes = self._writer_is_well(now_s)
+            if pet_s is not None and now_s >= next_pet_s and report.live and writes:
                 self._notifier.alive()
                 next_pet_s = now_s + pet_s
             ctx.beat()
@@ -50,13 +57,17 @@ class HealthWorker:
             except DatabaseUnavailable as error:
                 log.debug("database_unavailable", error=str(error))
 
-    def _tell(self) -> None:
+    def _tell(self, now_s: float) -> HealthReport:
         report = self._health.report()
-        summary = self._health.summary()
-        if report.ready and not self._told_ready:
-            self._told_ready = True
+        summary = self._health.summary(report)
+        if report.ready and not self.told_ready:
+            self.told_ready = True
             self._notifier.ready(summary)
             log.info("ready")
+        elif not self.told_ready and now_s >= self._extend_at_s:
+            # Whatever it waits for may be put right later: a service manager that gave up would only start over.
+            self._extend_at_s = now_s + EXTENSION_S / 3
+            self._notifier.extend_timeout(EXTENSION_S, f"not ready yet · {summary}")
         else:
             self._notifier.status(summary)
         degraded = tuple(degradation.what for degradation in report.degraded)
@@ -66,6 +77,7 @@ class HealthWorker:
                 log.warning("degraded", what=degradation.what, effect=degradation.effect)
             if not degraded:
                 log.info("all_well")
+        return report
 
     def _writer_is_well(self, now_s: float) -> bool:
         """The writer has nothing to do, has moved lately, or waits for a database that is known to be down."""

@@ -52,7 +52,8 @@ class Listener:
     """Takes in the configured channels.
 
     first_read: what to take of a channel never seen before: "now", "all", or that many of its newest posts.
-    window: newest posts that are compared for edits and deletions. probe_s, reconcile_s: intervals, in seconds.
+    window: newest posts that are compared for edits and deletions. probe_s, reconcile_s: intervals, in seconds. All
+    three may be changed while it runs.
     """
 
     def __init__(
@@ -72,8 +73,8 @@ class Listener:
         self._feed, self._journal, self._database, self._state = feed, journal, database, state
         self._channel_ids = tuple(channel_ids)
         self._first_read = first_read
-        self._page, self._window = page, window
-        self._probe_s, self._reconcile_s = probe_s, reconcile_s
+        self._page, self.window = page, window
+        self.probe_s, self.reconcile_s = probe_s, reconcile_s
         self._due: dict[int, bool] = {}
         self._due_changed = Signal()
         self._readable: frozenset[int] = frozenset()
@@ -206,11 +207,11 @@ class Listener:
         while True:
             await connection.probe()
             ctx.beat()
-            await anyio.sleep(self._probe_s)
+            await anyio.sleep(self.probe_s)
 
     async def _reconcile(self) -> None:
         while True:
-            await anyio.sleep(self._reconcile_s * random.uniform(0.8, 1.2))  # noqa: S311
+            await anyio.sleep(self.reconcile_s * random.uniform(0.8, 1.2))  # noqa: S311
             self._ask_for(self._readable, window=True)
 
     def _ask_for(self, channel_ids: Iterable[int], *, window: bool) -> None:
@@ -252,10 +253,10 @@ class Listener:
 
     async def _compare(self, connection: Connection, channel_id: int) -> None:
         """Compare the newest posts with what is known: edits, deletions, and posts that were missed."""
-        posts = await connection.newest(channel_id, self._window)
+        posts = await connection.newest(channel_id, self.window)
         shown = {seen.message_id for seen in posts}
         channel = self._journal.channels[channel_id]
-        low = min(shown) if len(posts) >= self._window else channel.origin + 1
+        low = min(shown) if len(posts) >= self.window else channel.origin + 1
         known = await self._journal.known_between(channel_id, low, channel.top)
         missing = [message_id for message_id in known if message_id not in shown]
         gone: list[Observation] = []

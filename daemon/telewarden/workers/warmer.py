@@ -79,6 +79,7 @@ class Warmer:
                 lambda: self._sync.warm is not warm or self._sync.applied >= self._journal.head
             )
             asked = await self._ask(warm, asked)
+            ctx.beat()
             async with self._sync.lock:
                 self._still(warm)
                 if self._sync.applied == self._journal.head == asked:

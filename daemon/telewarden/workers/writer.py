@@ -45,7 +45,7 @@ class Writer:
         fail_point: FailPoint,
     ) -> None:
         self._journal, self._database, self._sync = journal, database, sync
-        self._batch_size, self._batch_age_s = batch_size, batch_age_s
+        self.batch_size, self.batch_age_s = batch_size, batch_age_s
         self._fail_point = fail_point
         self.stored = 0
         self.poisoned = 0
@@ -61,9 +61,9 @@ class Writer:
                 ctx.beat()
             try:
                 while self._journal.backlog:
-                    with anyio.move_on_after(self._batch_age_s):
+                    with anyio.move_on_after(self.batch_age_s):
                         await self._journal.changed.wait_until(
-                            lambda: self._journal.backlog >= self._batch_size
+                            lambda: self._journal.backlog >= self.batch_size
                         )
                     await self._flush()
                     ctx.beat()
@@ -86,7 +86,7 @@ class Writer:
     async def _flush(self) -> None:
         if self._journal.epoch is None:
             await self._journal.set_epoch(await self._database.new_epoch())
-        records = self._journal.tail.after(self._journal.flushed, self._batch_size)
+        records = self._journal.tail.after(self._journal.flushed, self.batch_size)
         self._fail_point.reach("writer.before_commit")
         arrived = await self._store(records, self._journal.epoch or 0)
         self._fail_point.reach("writer.after_commit")
