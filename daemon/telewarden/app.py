@@ -286,7 +286,7 @@ def log_blocked_loop(blocked: LoopBlocked) -> None:
         "event_loop_blocked",
         worker=blocked.worker,
         after_s=round(blocked.after_s, 1),
-        stack=blocked.stack,
+        stack="\n".join(blocked.stack),
         effect="nothing is answered or taken in until it turns again",
     )
 

@@ -39,7 +39,7 @@ _PATH_BYTES = 107  # struct sockaddr_un, unix(7)
 _CLIENTS = 16
 _SILENT_S = 5.0
 _RETRY_S = 5.0
-_LOOK_S = 2.0
+_LOOK_S = 1.0
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

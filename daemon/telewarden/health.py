@@ -159,10 +159,10 @@ class Health:
             yield "redis", f"polls are answered by the database: {self._sync.reason}"
         for channel_id, reason in self._telegram.closed_channels.items():
             yield f"channel {channel_id}", f"it is not taken in: {reason}"
-        for name, worker in self._workers().items():
-            if worker.state in (State.BACKING_OFF, State.STUCK):
-                effect = _WITHOUT.get(name, "it does nothing")
-                yield f"worker {name}", f"{effect}; {worker.state.value}: {worker.last_error}"
+        for _, node in walk(self.supervisor.snapshot()) if self.supervisor is not None else ():
+            if node.state in (State.BACKING_OFF, State.STUCK):
+                effect = _WITHOUT.get(node.name, "it does nothing")
+                yield f"worker {node.name}", f"{effect}; {node.state.value}: {node.last_error}"
 
     def _details(self) -> dict[str, object]:
         workers = {

@@ -74,9 +74,11 @@ def log_supervision(event: Event) -> None:
         case ChildRestarted():
             log.info("worker_restarted", worker=event.path, instance=event.instance)
         case BeatMissed():
-            log.error("worker_hangs", worker=event.path, age_s=round(event.age_s, 1), stack=event.stack)
+            log.error(
+                "worker_hangs", worker=event.path, age_s=round(event.age_s, 1), stack="\n".join(event.stack)
+            )
         case Stuck():
-            log.critical("worker_stuck", worker=event.path, stack=event.stack)
+            log.critical("worker_stuck", worker=event.path, stack="\n".join(event.stack))
         case GaveUp():
             log.critical("supervisor_gave_up", supervisor=event.supervisor, reason=event.reason)
         case Escalated():

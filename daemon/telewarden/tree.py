@@ -57,5 +57,5 @@ def walk(tree: Snapshot, prefix: str = "") -> Iterator[tuple[str, Snapshot]]:
 
 
 def workers(tree: Snapshot) -> dict[str, Snapshot]:
-    """The workers by name. A part that was given up on stands for its workers, which do not exist meanwhile."""
+    """The workers by name. A part that never ran stands for its workers."""
     return {node.name: node for _, node in walk(tree) if not node.children}

@@ -6,6 +6,28 @@ import sys
 
 import pytest
 
+EVENTS = """
+from telewarden import logs
+from telewarden_supervisors import (
+    BackingOff, BeatMissed, ChildFailed, ChildReady, ChildRestarted, Escalated, GaveUp, Stuck
+)
+logs.configure("info", {format!r})
+where = dict(at=1.0, supervisor="telewarden/intake")
+child = dict(**where, child="listener", instance=2)
+calls = ("main.py:1 main", "listener.py:2 run")
+for event in (
+    ChildReady(**child, after_s=0.5),
+    ChildFailed(**child, cause=ExceptionGroup("both", [ValueError("first"), OSError("second")])),
+    BackingOff(**child, delay_s=0.1),
+    ChildRestarted(**child),
+    BeatMissed(**child, age_s=31.0, stack=calls),
+    Stuck(**child, after_s=3.0, stack=calls),
+    GaveUp(**where, reason="too many", failures=()),
+    Escalated(**where, stuck=("listener",)),
+):
+    logs.log_supervision(event)
+"""
+
 SCRIPT = """
 import structlog
 from telewarden import logs
@@ -22,9 +44,9 @@ logging.getLogger("telethon").warning("chatter")
 """
 
 
-def logged(format_: str) -> str:
+def logged(format_: str, script: str = SCRIPT) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(format=format_)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script.format(format=format_)], capture_output=True, text=True, check=True
     )
     assert done.stdout == ""
     return done.stderr
@@ -45,3 +67,16 @@ def test_machines_get_one_json_object_a_line() -> None:
     assert lines[0]["worker"] == "writer"
     assert lines[0]["level"] == "error"
     assert lines[0]["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_every_transition_that_matters_has_its_line(format_: str) -> None:
+    text = logged(format_, EVENTS)
+    for word in ("ready", "failed", "backing_off", "restarted", "hangs", "stuck"):
+        assert f"worker_{word}" in text
+    assert "telewarden/intake/listener" in text
+    assert "supervisor_gave_up" in text
+    assert "supervisor_escalated" in text
+    assert "first" in text
+    assert "second" in text
+    assert text.count("listener.py:2 run") == 2

@@ -56,34 +56,6 @@ async def until_polled(stack: Stack, channel: int, texts: list[str]) -> None:
             await anyio.sleep(0.01)
 
 
-async def test_the_service_manager_is_told_how_things_are(stack: Stack, tmp_path: Path) -> None:
-    path = tmp_path / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.bind(str(path))
-        notify.settimeout(0)
-        told: list[str] = []
-
-        def listen() -> str:
-            try:
-                while True:
-                    told.append(notify.recv(4096).decode())
-            except BlockingIOError:
-                return "\n".join(told)
-
-        stack.daemon.start(environment={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "600000"})
-        await until(lambda: "READY=1" in listen())
-        health = await stack.daemon.health()
-        assert health is not None
-        assert health["ready"] is True
-        await until(lambda: listen().count("WATCHDOG=1") >= 3)
-        assert "STATUS=journal 0 · events" in listen()
-        await stack.postgres.kill()
-        await until(lambda: "database degraded since" in listen())
-        assert await stack.daemon.stop() == 0
-        assert "STOPPING=1" in listen()
-        assert told[0].startswith("STATUS=") or "READY=1" in told[0]
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_in_order_and_nothing_is_lost(stack: Stack, number: signal.Signals) -> None:
     channel = stack.channel_ids[0]

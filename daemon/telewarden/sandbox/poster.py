@@ -46,13 +46,14 @@ class Poster:
         self._rate, self._edits, self._deletes = rate, edits, deletes
         self._dice = random.Random(seed)
         self._alive: list[tuple[int, int]] = []
+        self._stopping = False
         self.done = Posted()
 
     async def run(self, seconds: float) -> None:
-        """Post for so long; late posts are caught up with, so that the rate holds on average."""
+        """Post for so long, or until stopped; late posts are caught up with, so that the rate holds on average."""
         began = anyio.current_time()
         number = 0
-        while (due := began + number / self._rate) < began + seconds:
+        while (due := began + number / self._rate) < began + seconds and not self._stopping:
             await anyio.sleep_until(due)
             number += 1
             await self._post(number)
@@ -60,6 +61,10 @@ class Poster:
                 await self._edit(number)
             if self._alive and self._dice.random() < self._deletes:
                 await self._delete()
+
+    def stop(self) -> None:
+        """Post no more."""
+        self._stopping = True
 
     def _text(self, number: int) -> str:
         return f"#{number} " + " ".join(self._dice.choices(_WORDS, k=8))

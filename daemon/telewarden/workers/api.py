@@ -11,7 +11,7 @@ from telewarden_supervisors import WorkerContext
 
 log = structlog.get_logger(__name__)
 
-_LOOK_S = 2.0
+_LOOK_S = 1.0
 _ANSWER_S = 5.0
 _LOOK = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 

@@ -82,6 +82,12 @@ class Listener:
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled; reconnects for ever."""
         ctx.ready()
+        try:
+            await self._run(ctx)
+        finally:
+            self._state.connected, self._state.problem = False, "the listener does not run"
+
+    async def _run(self, ctx: WorkerContext) -> None:
         retry_s = _RETRY_FIRST_S
         while True:
             try:

@@ -13,7 +13,7 @@ from telewarden_supervisors import WorkerContext
 
 PAGE = 500
 _RETRY_S = 0.5
-_LOOK_S = 5.0
+_LOOK_S = 1.0
 
 
 class Superseded(Exception):

@@ -22,7 +22,7 @@ from telewarden_supervisors import WorkerContext
 
 log = structlog.get_logger(__name__)
 
-_IDLE_S = 5.0
+_IDLE_S = 1.0
 _RETRY_FIRST_S, _RETRY_LAST_S = 0.1, 1.0
 
 
