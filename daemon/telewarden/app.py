@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 import structlog
@@ -17,7 +17,7 @@ from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
 from telewarden.fault_injection import WorkerFaults
 from telewarden.health import Health
-from telewarden.metrics import DaemonMetrics, bounded_reason, fallback_counter
+from telewarden.metrics import DaemonMetrics, IntakeLags, bounded_reason, fallback_counter
 from telewarden.notify import Notifier
 from telewarden.reload import Reloaded, Reloader, Taker
 from telewarden.settings import Settings
@@ -29,12 +29,13 @@ from telewarden.storage.journal import Journal, open_journal
 from telewarden.storage.journal_file import JournalError
 from telewarden.storage.reader import Reader
 from telewarden.telegram.client import ClientSettings
+from telewarden.telegram.intake import IntakeSettings, TelegramState
 from telewarden.telegram.session import SessionInUse, SessionLock
 from telewarden.telegram.telethon_feed import TelethonFeed
 from telewarden.tree import CACHE, INTAKE, SERVING, TreeShape
 from telewarden.workers.api import ApiWorker
 from telewarden.workers.health import HealthWorker
-from telewarden.workers.listener import Listener, TelegramState
+from telewarden.workers.listener import Listener
 from telewarden.workers.redis import RedisWorker
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
@@ -198,12 +199,8 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         journal,
         database,
         telegram,
-        channel_ids=channel_ids,
-        first_read=settings.telegram.first_read,
-        page=settings.telegram.history_page,
-        window=settings.telegram.recheck_window,
-        probe_s=settings.telegram.liveness_interval_s,
-        reconcile_s=settings.telegram.reconcile_interval_s,
+        intake_settings(settings),
+        IntakeLags(registry),
     )
     app = create_app(
         reader=reader,
@@ -263,9 +260,12 @@ def _takers(app: Quart, writer: Writer, listener: Listener) -> dict[str, Taker]:
         writer.batch_age_s = settings.database.batch_age_s
 
     def intervals(settings: Settings) -> None:
-        listener.window = settings.telegram.recheck_window
-        listener.probe_s = settings.telegram.liveness_interval_s
-        listener.reconcile_s = settings.telegram.reconcile_interval_s
+        listener.settings = replace(
+            listener.settings,
+            window=settings.telegram.recheck_window,
+            probe_s=settings.telegram.liveness_interval_s,
+            reconcile_s=settings.telegram.reconcile_interval_s,
+        )
 
     return {
         "log.level": log_,
@@ -299,6 +299,25 @@ def _api_settings(settings: Settings) -> ApiSettings:
         gateway_tokens={"gateway": token.get_secret_value()} if token is not None else {},
         monitoring_needs_key=not is_loopback(http.host),
         body_limit_bytes=http.body_limit_bytes,
+    )
+
+
+def intake_settings(settings: Settings) -> IntakeSettings:
+    """How channels are taken in."""
+    telegram = settings.telegram
+    return IntakeSettings(
+        channel_ids=tuple(telegram.channels),
+        first_read=telegram.first_read,
+        page=telegram.history_page,
+        window=telegram.recheck_window,
+        window_s=telegram.recheck_hours * 3600.0,
+        probe_s=telegram.liveness_interval_s,
+        reconcile_s=telegram.reconcile_interval_s,
+        requests_per_s=telegram.requests_per_s,
+        watched=telegram.watch,
+        fastest_s=telegram.watch_interval_s,
+        slowest_s=telegram.watch_max_interval_s,
+        first=tuple(telegram.watch_first),
     )
 
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
+from telewarden.telegram.intake import TelegramState
 from telewarden.tree import CACHE, INTAKE, SERVING, walk, workers
-from telewarden.workers.listener import TelegramState
 from telewarden_http.protocols import Degradation, HealthReport
 from telewarden_supervisors import Snapshot, State, Supervisor
 

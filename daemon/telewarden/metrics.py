@@ -3,15 +3,15 @@
 from collections import Counter as Counts
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
+from telewarden.telegram.intake import Lags, TelegramState
 from telewarden.tree import workers
-from telewarden.workers.listener import TelegramState
 from telewarden.workers.writer import Writer
 from telewarden_supervisors import ChildRestarted, Event, Supervisor
 
@@ -60,6 +60,18 @@ class DaemonMetrics(Collector):
         for name in self._workers():
             restarts.add_metric([name], self._restarts[name])
         yield restarts
+        floods = CounterMetricFamily(
+            "telewarden_telegram_flood_waits", "Waits that Telegram asked for.", labels=["method"]
+        )
+        for method, count in telegram.floods.counts.items():
+            floods.add_metric([method], count)
+        yield floods
+        yield _gauge("telewarden_watched_channels", "Channels that are asked for changes.", telegram.watched)
+        yield _gauge(
+            "telewarden_watch_interval_seconds",
+            "How often those with news are asked, at present.",
+            telegram.watch_interval_s,
+        )
 
     def _waiting(self) -> int:
         return self._journal.backlog if self._database.breaker.failed else 0
@@ -72,6 +84,30 @@ class DaemonMetrics(Collector):
         """A subscriber of the supervision tree: restarts are counted for as long as the process lives."""
         if isinstance(event, ChildRestarted):
             self._restarts[event.path.rpartition("/")[2]] += 1
+
+
+class IntakeLags(Lags):
+    """How late posts come, by how they came: which channels does Telegram delay?"""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._all = Histogram(
+            "telewarden_intake_lag_seconds",
+            "From Telegram's date of a new post (whole seconds) to its acceptance, by source.",
+            ["source"],
+            buckets=(0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 3600),
+            registry=registry,
+        )
+        self._last = Gauge(
+            "telewarden_channel_lag_seconds",
+            "The same of each channel's newest post.",
+            ["channel", "source"],
+            registry=registry,
+        )
+
+    def observe(self, source: str, channel_id: int, lag_s: float) -> None:
+        """See `Lags`."""
+        self._all.labels(source).observe(lag_s)
+        self._last.labels(str(channel_id), source).set(lag_s)
 
 
 def fallback_counter(registry: CollectorRegistry) -> Counter:

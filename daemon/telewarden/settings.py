@@ -146,6 +146,21 @@ class TelegramSettings(Section):
     recheck_window: int = Field(
         200, ge=1, le=3000, description="newest posts compared for edits and deletions"
     )
+    recheck_hours: Annotated[float, Field(ge=0, le=24 * 30)] = Field(
+        48.0,
+        description="age up to which more posts are compared, 3,000 at most, when Telegram cannot tell what changed",
+    )
+    requests_per_s: Annotated[float, Field(gt=0, le=100)] = Field(
+        25.0, description="requests to Telegram a second, over all channels"
+    )
+    watch: bool = Field(True, description="ask channels again and again for changes that are not pushed")
+    watch_interval_s: Seconds = Field(1.0, description="seconds between two questions to a channel with news")
+    watch_max_interval_s: Seconds = Field(
+        15.0, description="the same for quiet channels; fixes how many can be watched"
+    )
+    watch_first: Channels = Field(
+        default_factory=list, description="channels that are always asked as often as one with news"
+    )
     reconcile_interval_s: Seconds = Field(60.0, description="seconds between two comparisons of a channel")
     liveness_interval_s: Seconds = Field(10.0, description="seconds between two signs of life from Telegram")
     request_timeout_s: Seconds = Field(20.0, description="seconds that Telegram may take to answer")

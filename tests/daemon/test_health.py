@@ -15,7 +15,8 @@ from telewarden.storage.cache import CacheUnavailable
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.signal import Signal
 from telewarden.telegram.feed import Connection, Flooded, SessionUnusable, TelegramUnavailable
-from telewarden.workers.listener import Listener, TelegramState
+from telewarden.telegram.intake import IntakeSettings, TelegramState
+from telewarden.workers.listener import Listener
 from telewarden.workers.redis import RedisWorker
 from telewarden_supervisors import ChildSpec, LoopWatch, Supervisor, WorkerContext
 
@@ -189,12 +190,7 @@ def listener(telegram: DeafTelegram) -> Listener:
         cast(Any, None),
         cast(Any, None),
         TelegramState(),
-        channel_ids=[-1001649127710],
-        first_read="now",
-        page=100,
-        window=200,
-        probe_s=10.0,
-        reconcile_s=60.0,
+        IntakeSettings([-1001649127710]),
     )
 
 

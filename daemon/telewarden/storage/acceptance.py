@@ -58,6 +58,7 @@ class Channel(msgspec.Struct, frozen=True):
     top: the highest id ever accepted.
     floor: an id above it that is not known is certainly new; at or below it only the database can say.
     origin: ids at or below it are from before this gateway and are not taken in.
+    pts: Telegram's count of the channel's changes up to which all are accounted for; 0 where that is not known.
     """
 
     channel_id: int
@@ -65,6 +66,7 @@ class Channel(msgspec.Struct, frozen=True):
     top: int = 0
     floor: int = 0
     origin: int = 0
+    pts: int = 0
 
 
 def digest_of(content: Content) -> bytes:

@@ -6,7 +6,7 @@ return when their events are durable. One task, started by `open_journal`, does 
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,22 +133,27 @@ class Journal:
         return self._unflushed_bytes < self._max_bytes
 
     async def accept(
-        self, observations: Sequence[Observation], checkpoint: tuple[int, int] | None = None
+        self,
+        observations: Sequence[Observation],
+        checkpoint: tuple[int, int] | None = None,
+        pts: Mapping[int, int] | None = None,
     ) -> list[Record]:
-        """Turn what the listener saw into events and accept them, together with the checkpoint that they move.
+        """Turn what the listener saw into events and accept them, together with the places that they move.
 
         checkpoint: (channel id, message id up to which everything is accounted for), or None for pushes,
-        which move it only where they leave no gap. Observations of channels without a place are refused
-        with LookupError (see `open_channel`). Raises JournalFull, JournalError.
+        which move it only where they leave no gap. pts: by channel id, the count of changes up to which all are
+        accounted for with these; it never goes back (see `forget_pts`). Observations of channels without a place are
+        refused with LookupError (see `open_channel`). Raises JournalFull, JournalError.
         """
         if not self.has_room:
             raise JournalFull(self._full_text())
-        for observation in observations:
-            if observation.channel_id not in self.channels:
-                raise LookupError(f"channel {observation.channel_id} has no place in the journal yet")
+        reached = pts or {}
+        for channel_id in {*(observation.channel_id for observation in observations), *reached}:
+            if channel_id not in self.channels:
+                raise LookupError(f"channel {channel_id} has no place in the journal yet")
 
         def job(commit: _Commit) -> list[Record]:
-            return _accept_all(commit, observations, checkpoint)
+            return _accept_all(commit, observations, checkpoint, reached)
 
         return await self._submit(job)
 
@@ -167,6 +172,16 @@ class Journal:
             return commit.add(events(at_us), at_us)
 
         return await self._submit(job)
+
+    async def forget_pts(self, channel_id: int) -> None:
+        """What changed in a channel cannot be told by its pts any more: history has to be compared."""
+
+        def job(commit: _Commit) -> None:
+            place = msgspec.structs.replace(commit.channels[channel_id], pts=0)
+            commit.channels[channel_id] = place
+            commit.file.put_channel(place)
+
+        await self._submit(job)
 
     async def open_channel(self, channel: Channel) -> None:
         """Give a channel its first place. A channel that has one keeps it."""
@@ -268,10 +283,13 @@ def _run_jobs(commit: _Commit, jobs: Sequence[_Job]) -> None:
 
 
 def _accept_all(
-    commit: _Commit, observations: Sequence[Observation], checkpoint: tuple[int, int] | None
+    commit: _Commit,
+    observations: Sequence[Observation],
+    checkpoint: tuple[int, int] | None,
+    pts: Mapping[int, int],
 ) -> list[Record]:
     records: list[Record] = []
-    touched: set[int] = set()
+    touched: set[int] = set(pts)
     for observation in observations:
         channel = commit.channels[observation.channel_id]
         known = commit.file.known(observation.channel_id, observation.message_id)
@@ -289,6 +307,7 @@ def _accept_all(
     for channel_id in touched:
         before = commit.channels[channel_id]
         place = _moved(commit.file, before, checkpoint)
+        place = msgspec.structs.replace(place, pts=max(place.pts, pts.get(channel_id, 0)))
         commit.channels[channel_id] = place
         commit.file.put_channel(place)
     return records

@@ -13,13 +13,13 @@ import msgspec
 from telewarden.messages import Event
 from telewarden.storage.acceptance import Channel, Known
 
-FORMAT = 1
+FORMAT = 2
 _SCHEMA = """
 create table if not exists meta (name text primary key, value integer not null) without rowid;
 create table if not exists events (position integer primary key, accepted_at_us integer not null, body blob not null);
 create table if not exists channels (
     channel_id integer primary key, checkpoint integer not null, top integer not null,
-    floor integer not null, origin integer not null
+    floor integer not null, origin integer not null, pts integer not null
 ) without rowid;
 create table if not exists known (
     channel_id integer not null, message_id integer not null, version integer not null,
@@ -27,6 +27,9 @@ create table if not exists known (
     primary key (channel_id, message_id)
 ) without rowid;
 """
+
+_UPGRADES = {1: "alter table channels add column pts integer not null default 0"}
+"""What brings a file of an older format to the next one."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Event).decode
@@ -52,6 +55,9 @@ class JournalFile:
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
             self._db.execute("insert or ignore into meta values ('format', ?)", (FORMAT,))
+            while (older := self.meta("format") or FORMAT) in _UPGRADES:
+                self._db.execute(_UPGRADES[older])
+                self.set_meta("format", older + 1)
             self._db.execute("commit")
         except (sqlite3.Error, OSError) as error:
             raise JournalError(
@@ -116,14 +122,21 @@ class JournalFile:
 
     def channels(self) -> list[Channel]:
         """Every channel's place."""
-        rows = self._db.execute("select channel_id, checkpoint, top, floor, origin from channels")
+        rows = self._db.execute("select channel_id, checkpoint, top, floor, origin, pts from channels")
         return [Channel(*row) for row in rows]
 
     def put_channel(self, channel: Channel) -> None:
         """Keep a channel's place."""
         self._db.execute(
-            "insert or replace into channels values (?, ?, ?, ?, ?)",
-            (channel.channel_id, channel.checkpoint, channel.top, channel.floor, channel.origin),
+            "insert or replace into channels values (?, ?, ?, ?, ?, ?)",
+            (
+                channel.channel_id,
+                channel.checkpoint,
+                channel.top,
+                channel.floor,
+                channel.origin,
+                channel.pts,
+            ),
         )
 
     def known(self, channel_id: int, message_id: int) -> Known | None:

@@ -1,7 +1,11 @@
 """The Telethon client as this daemon uses it: no reconnects of its own, no hidden waiting, any data centre."""
 
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from telethon import TelegramClient
 from telethon.crypto import rsa
@@ -27,7 +31,22 @@ class ClientSettings:
     connect_timeout_s: float = 10.0
 
 
-def make_client(settings: ClientSettings) -> TelegramClient:
+class PushClient(TelegramClient):  # type: ignore[misc]
+    """A client that hands every push over as it came, instead of Telethon's own handling of updates.
+
+    That handling loses what a gap hides (see docs/decisions/0011), and asks for differences on its own account. The
+    method that is replaced is Telethon's private one; tests/sandbox_telegram shows that this version calls it.
+    """
+
+    on_updates: Callable[[Any], object] = staticmethod(lambda updates: None)
+
+    async def _update_loop(self) -> None:
+        with suppress(asyncio.CancelledError):
+            while True:
+                self.on_updates(await self._updates_queue.get())
+
+
+def make_client(settings: ClientSettings, kind: type[TelegramClient] = TelegramClient) -> TelegramClient:
     """A client that is not connected yet. Raises SessionUnusable when the session file cannot be opened."""
     if settings.dc_public_key_file is not None:
         rsa.add_key(settings.dc_public_key_file.read_text(encoding="ascii"), old=False)
@@ -43,7 +62,7 @@ def make_client(settings: ClientSettings) -> TelegramClient:
             "or run: telewarden session login"
         ) from error
     settings.session_file.chmod(0o600)
-    return TelegramClient(
+    return kind(
         session,
         settings.api_id,
         settings.api_hash,

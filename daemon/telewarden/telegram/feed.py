@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from telewarden.storage.acceptance import Observation, Seen
@@ -27,19 +28,65 @@ class ChannelClosed(Exception):
     """The account has no access to a channel (any more)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a channel is on Telegram.
+
+    top: its newest message id, 0 if it is empty. pts: how many changes it has had.
+    """
+
+    top: int
+    pts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A change that Telegram pushed. It is the next one after pts - pts_count (core.telegram.org/api/updates)."""
+
+    channel_id: int
+    observations: tuple[Observation, ...]
+    pts: int
+    pts_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What changed in a channel since a pts.
+
+    pts: where this leaves off. final: there is no more for now. is_too_long: Telegram does not tell what changed;
+    history has to be read, and pts is that of this moment.
+    """
+
+    observations: tuple[Observation, ...]
+    pts: int
+    final: bool = True
+    is_too_long: bool = False
+
+
 class Connection(Protocol):
     """One connection to Telegram, signed in. Every request may raise TelegramUnavailable, SessionUnusable, Flooded."""
 
-    async def tops(self, channel_ids: Sequence[int]) -> dict[int, int]:
-        """The newest message id of each channel that the account can read (0 for an empty one)."""
+    def reachable(self, channel_ids: Sequence[int]) -> set[int]:
+        """Those channels that can be asked for, as far as is known without asking."""
+        ...
+
+    async def places(self, channel_ids: Sequence[int]) -> dict[int, Place]:
+        """How far each channel is that the account can read. Some requests for all of them."""
+        ...
+
+    async def difference(self, channel_id: int, pts: int, limit: int) -> Difference:
+        """What changed in a channel since a pts. Raises ChannelClosed."""
         ...
 
     async def after(self, channel_id: int, message_id: int, limit: int) -> list[Seen]:
         """A channel's messages after an id, oldest first. Raises ChannelClosed."""
         ...
 
-    async def newest(self, channel_id: int, limit: int) -> list[Seen]:
-        """A channel's newest messages, in no particular order. Raises ChannelClosed."""
+    async def newest(self, channel_id: int, limit: int, before: int = 0) -> list[Seen]:
+        """A channel's newest messages, of those below an id if one is given, in no particular order.
+
+        Raises ChannelClosed.
+        """
         ...
 
     async def existing(self, channel_id: int, message_ids: Sequence[int]) -> list[Seen]:
@@ -50,7 +97,7 @@ class Connection(Protocol):
         """Ask Telegram for a sign of life."""
         ...
 
-    async def pushes(self) -> list[Observation]:
+    async def pushes(self) -> list[Push]:
         """What Telegram pushed since the last call, in order; waits until there is something.
 
         Raises TelegramUnavailable when the connection is lost.

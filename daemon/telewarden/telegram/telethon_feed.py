@@ -4,19 +4,27 @@ import asyncio
 import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import anyio
 import structlog
-from telethon import TelegramClient, errors, events, functions, utils
+from telethon import errors, functions, utils
 from telethon.tl import types
 
 from telewarden.storage.acceptance import Gone, Observation, Seen
 from telewarden.storage.signal import Signal
-from telewarden.telegram.client import ClientSettings, make_client
-from telewarden.telegram.feed import ChannelClosed, Flooded, SessionUnusable, TelegramUnavailable
+from telewarden.telegram.client import ClientSettings, PushClient, make_client
+from telewarden.telegram.feed import (
+    ChannelClosed,
+    Difference,
+    Flooded,
+    Place,
+    Push,
+    SessionUnusable,
+    TelegramUnavailable,
+)
 from telewarden.telegram.normalise import seen_from
 from telewarden.telegram.session import LOGIN_HINT, check_session_file
 
@@ -53,7 +61,7 @@ class TelethonFeed:
     async def connect(self) -> AsyncIterator["TelethonConnection"]:
         """A signed-in connection; ended when the context is left. Raises TelegramUnavailable, SessionUnusable."""
         check_session_file(self._settings.session_file)
-        client = make_client(self._settings)
+        client = make_client(self._settings, PushClient)
         connection = TelethonConnection(client, self._request_timeout_s)
         try:
             await connection.open(self._settings.connect_timeout_s)
@@ -71,24 +79,18 @@ class TelethonFeed:
 class TelethonConnection:
     """One connection; see `telewarden.telegram.feed.Connection`."""
 
-    def __init__(self, client: TelegramClient, request_timeout_s: float) -> None:
+    def __init__(self, client: PushClient, request_timeout_s: float) -> None:
         self._client = client
         self._timeout_s = request_timeout_s
         self._peers: dict[int, Any] = {}
-        self._pushed: deque[Observation] = deque()
+        self._pushed: deque[Push] = deque()
         self._arrived = Signal()
         self._overflowed: set[int] = set()
         self._lost: str | None = None
 
     async def open(self, timeout_s: float) -> None:
         """Connect and make sure that the account is signed in."""
-        handled = (
-            types.UpdateNewChannelMessage,
-            types.UpdateEditChannelMessage,
-            types.UpdateDeleteChannelMessages,
-            types.UpdateChannelTooLong,
-        )
-        self._client.add_event_handler(self._take, events.Raw(handled))
+        self._client.on_updates = self._take
         await self._ask(self._client.connect(), timeout_s)
         self._client.disconnected.add_done_callback(self._ended)
         # The only request that tells an unauthorised key: get_me() swallows it.
@@ -101,29 +103,35 @@ class TelethonConnection:
         )
         self._arrived.fire()
 
-    async def _take(self, update: Any) -> None:
-        match update:
-            case types.UpdateDeleteChannelMessages():
-                channel_id = utils.get_peer_id(types.PeerChannel(update.channel_id))
-                self._hold([Gone(channel_id, message_id) for message_id in update.messages])
-            case types.UpdateChannelTooLong():
-                self._overflowed.add(utils.get_peer_id(types.PeerChannel(update.channel_id)))
-                self._arrived.fire()
+    def _take(self, updates: Any) -> None:
+        """Keep what was pushed. Called on the event loop by the client, for whatever Telegram sent."""
+        match updates:
+            case types.Updates() | types.UpdatesCombined():
+                for update in updates.updates:
+                    self._keep(update)
+            case types.UpdateShort():
+                self._keep(updates.update)
+            case types.UpdatesTooLong():
+                # Telegram has not told something, of whatever channel.
+                self._overflowed.update(self._peers)
             case _:
-                message = update.message
-                channel_id = utils.get_peer_id(message.peer_id)
-                seen = seen_from(message, channel_id)
-                if seen is not None:
-                    self._hold([seen])
-
-    def _hold(self, observations: Sequence[Observation]) -> None:
-        if len(self._pushed) + len(observations) > PUSHES_HELD:
-            self._overflowed.update(observation.channel_id for observation in observations)
-        else:
-            self._pushed.extend(observations)
+                # The others are of private chats and of small groups.
+                return
         self._arrived.fire()
 
-    async def pushes(self) -> list[Observation]:
+    def _keep(self, update: Any) -> None:
+        if isinstance(update, types.UpdateChannelTooLong):
+            self._overflowed.add(_marked(update.channel_id))
+            return
+        change = _change(update)
+        if change is None:
+            return
+        if len(self._pushed) >= PUSHES_HELD:
+            self._overflowed.add(change.channel_id)
+        else:
+            self._pushed.append(change)
+
+    async def pushes(self) -> list[Push]:
         """See the protocol."""
         await self._arrived.wait_until(lambda: bool(self._pushed or self._overflowed or self._lost))
         if not self._pushed and self._lost is not None:
@@ -141,43 +149,76 @@ class TelethonConnection:
         """See the protocol."""
         await self._ask(self._client(functions.updates.GetStateRequest()))
 
-    async def tops(self, channel_ids: Sequence[int]) -> dict[int, int]:
-        """See the protocol. It reads all dialogs, which also lets Telethon know every channel's place."""
+    def reachable(self, channel_ids: Sequence[int]) -> set[int]:
+        """See the protocol. The session keeps what it needs to ask for a channel that it once saw."""
+        for channel_id in channel_ids:
+            if channel_id not in self._peers:
+                with suppress(ValueError):
+                    self._peers[channel_id] = self._client.session.get_input_entity(channel_id)
+        return {channel_id for channel_id in channel_ids if channel_id in self._peers}
+
+    async def places(self, channel_ids: Sequence[int]) -> dict[int, Place]:
+        """See the protocol. It reads all dialogs."""
         wanted = frozenset(channel_ids)
 
-        async def read() -> dict[int, int]:
+        async def read() -> dict[int, Place]:
             found = {}
             async for dialog in self._client.iter_dialogs():
                 if dialog.id in wanted:
                     self._peers[dialog.id] = dialog.input_entity
-                    found[dialog.id] = dialog.dialog.top_message
+                    found[dialog.id] = Place(dialog.dialog.top_message, dialog.dialog.pts or 0)
             return found
 
         return await self._ask(read(), self._timeout_s * 3)
+
+    async def difference(self, channel_id: int, pts: int, limit: int) -> Difference:
+        """See the protocol."""
+        asked_at_us = time.time_ns() // 1000
+        peer = utils.get_input_channel(self._peer(channel_id))
+        everything = types.ChannelMessagesFilterEmpty()
+        request = functions.updates.GetChannelDifferenceRequest(peer, everything, max(pts, 1), limit)
+        answer = await self._ask(self._client(request))
+        if isinstance(answer, types.updates.ChannelDifferenceTooLong):
+            return Difference((), answer.dialog.pts or 0, is_too_long=True)
+        if isinstance(answer, types.updates.ChannelDifferenceEmpty):
+            return Difference((), answer.pts)
+        seen: list[Observation] = [*_observations(answer.new_messages, channel_id, asked_at_us)]
+        for update in answer.other_updates:
+            change = _change(update, asked_at_us)
+            if change is not None and change.channel_id == channel_id:
+                seen += change.observations
+        return Difference(tuple(seen), answer.pts, bool(answer.final))
+
+    def _peer(self, channel_id: int) -> Any:
+        if not self.reachable([channel_id]):
+            raise ChannelClosed("the account cannot read it")
+        return self._peers[channel_id]
 
     async def after(self, channel_id: int, message_id: int, limit: int) -> list[Seen]:
         """See the protocol."""
         return await self._messages(channel_id, limit=limit, min_id=message_id, reverse=True, wait_time=0)
 
-    async def newest(self, channel_id: int, limit: int) -> list[Seen]:
+    async def newest(self, channel_id: int, limit: int, before: int = 0) -> list[Seen]:
         """See the protocol."""
-        return await self._messages(channel_id, limit=limit, wait_time=0)
+        return await self._messages(channel_id, limit=limit, max_id=before, wait_time=0)
 
     async def existing(self, channel_id: int, message_ids: Sequence[int]) -> list[Seen]:
         """See the protocol."""
         return await self._messages(channel_id, ids=list(message_ids))
 
     async def _messages(self, channel_id: int, **which: Any) -> list[Seen]:
-        peer = self._peers.get(channel_id)
-        if peer is None:
-            raise ChannelClosed("the account cannot read it")
+        peer = self._peer(channel_id)
         asked_at_us = time.time_ns() // 1000
         messages = await self._ask(self._client.get_messages(peer, **which))
-        seen = (seen_from(message, channel_id, asked_at_us) for message in messages if message is not None)
-        return [observation for observation in seen if observation is not None]
+        return _observations(
+            (message for message in messages if message is not None), channel_id, asked_at_us
+        )
 
     async def _ask(self, request: Awaitable[T], timeout_s: float | None = None) -> T:
         """Await a request within its time-out, and say in this package's errors what went wrong."""
+        # Telethon refuses a method by itself for as long as one channel was told to wait with it. Who asks here obeys
+        # the waits, channel by channel.
+        self._client._flood_waited_requests.clear()
         try:
             with anyio.fail_after(timeout_s or self._timeout_s):
                 return await request
@@ -205,3 +246,36 @@ class TelethonConnection:
                 raise
             # Telethon cancels the requests that are under way when the connection ends; nobody cancelled us.
             raise TelegramUnavailable("the connection to Telegram ended while it was asked") from error
+
+
+def _marked(bare_id: int) -> int:
+    return int(utils.get_peer_id(types.PeerChannel(bare_id)))
+
+
+def _observations(messages: Iterable[Any], channel_id: int, asked_at_us: int | None) -> list[Seen]:
+    seen = (seen_from(message, channel_id, asked_at_us) for message in messages)
+    return [observation for observation in seen if observation is not None]
+
+
+def _change(update: Any, asked_at_us: int | None = None) -> Push | None:
+    """A channel's change; None for updates that are none."""
+    match update:
+        case types.UpdateDeleteChannelMessages():
+            channel_id = _marked(update.channel_id)
+            gone: tuple[Observation, ...] = tuple(
+                Gone(channel_id, message_id) for message_id in update.messages
+            )
+            return Push(channel_id, gone, update.pts, update.pts_count)
+        case types.UpdateNewChannelMessage() | types.UpdateEditChannelMessage():
+            message = update.message
+            if not isinstance(message.peer_id, types.PeerChannel):
+                return None
+            channel_id = _marked(message.peer_id.channel_id)
+            return Push(
+                channel_id,
+                tuple(_observations([message], channel_id, asked_at_us)),
+                update.pts,
+                update.pts_count,
+            )
+        case _:
+            return None

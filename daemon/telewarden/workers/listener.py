@@ -1,60 +1,56 @@
-"""The listener: Telegram into the journal. A push is taken at once and never trusted; history is the truth.
+"""The listener: Telegram into the journal. A push is taken at once and never trusted; what was missed is read.
 
-For each connection: every channel's history from its checkpoint, a recent window compared for edits and deletions,
-and pushes as they come; a push that leaves a gap has the history read. Nothing here knows Telethon.
+For each connection: every channel is read from its place in the journal; pushes are taken as they come, and one that
+leaves a gap has its channel read; watched channels are asked again and again; a timer looks for what all that missed.
+Nothing here knows Telethon.
 """
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from telewarden.storage.acceptance import Channel, Gone, Observation, Seen
-from telewarden.storage.database import Database, DatabaseUnavailable
+from telewarden.messages import Posted
+from telewarden.storage.acceptance import Observation
+from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal, JournalFull
+from telewarden.storage.journal_file import JournalError
 from telewarden.storage.signal import Signal
 from telewarden.telegram.feed import (
     ChannelClosed,
     Connection,
     Feed,
     Flooded,
+    Place,
     SessionUnusable,
     TelegramUnavailable,
 )
+from telewarden.telegram.intake import IntakeSettings, Lags, TelegramState
+from telewarden.telegram.opening import ChannelOpener
+from telewarden.telegram.pacing import Budget
+from telewarden.telegram.pts import PushedAhead, follow
+from telewarden.telegram.reading import Asking, ChannelReader
+from telewarden.telegram.watch import WatchPlan
 from telewarden_supervisors import WorkerContext, leaves
 
 log = structlog.get_logger(__name__)
 
 _READERS = 4
+_WATCHERS = 8
 _RETRY_FIRST_S, _RETRY_LAST_S = 0.2, 15.0
 _SESSION_RETRY_S = 30.0
-_DATABASE_RETRY_S = 0.5
 _ROOM_S = 0.5
-_IDS_A_REQUEST = 100
-
-
-@dataclass
-class TelegramState:
-    """How intake is, for health and metrics. problem: why nothing comes in, in words; None while it works."""
-
-    connected: bool = False
-    session_loaded: bool = False
-    problem: str | None = "not connected yet"
-    received: int = 0
-    reconnects: int = 0
-    closed_channels: dict[int, str] = field(default_factory=dict)
+_CLOSED_RETRY_S = 60.0
+_JOURNAL_RETRY_S = 1.0
+_ROUNDS = 15
+"""Within so many rounds of the timer each channel's newest posts are compared, although nothing says that one
+changed."""
 
 
 class Listener:
-    """Takes in the configured channels.
-
-    first_read: what to take of a channel never seen before: "now", "all", or that many of its newest posts.
-    window: newest posts that are compared for edits and deletions. probe_s, reconcile_s: intervals, in seconds. All
-    three may be changed while it runs.
-    """
+    """Takes in the configured channels. settings may be replaced while it runs, but for the channels."""
 
     def __init__(
         self,
@@ -62,22 +58,23 @@ class Listener:
         journal: Journal,
         database: Database,
         state: TelegramState,
-        *,
-        channel_ids: Sequence[int],
-        first_read: str | int,
-        page: int,
-        window: int,
-        probe_s: float,
-        reconcile_s: float,
+        settings: IntakeSettings,
+        lags: Lags | None = None,
     ) -> None:
         self._feed, self._journal, self._database, self._state = feed, journal, database, state
-        self._channel_ids = tuple(channel_ids)
-        self._first_read = first_read
-        self._page, self.window = page, window
-        self.probe_s, self.reconcile_s = probe_s, reconcile_s
+        self.settings = settings
+        self._lags = lags or Lags()
+        self._budget = Budget(settings.requests_per_s, burst=max(1, int(settings.requests_per_s)))
         self._due: dict[int, bool] = {}
         self._due_changed = Signal()
+        self._reading: set[int] = set()
         self._readable: frozenset[int] = frozenset()
+        self._places: dict[int, Place] = {}
+        self._compared: dict[int, int] = {}
+        self._round = 0
+        self._ahead = PushedAhead()
+        self._plan = self._new_plan()
+        self.connection: Connection | None = None
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled; reconnects for ever."""
@@ -111,6 +108,7 @@ class Listener:
         if problem != self._state.problem:
             log.warning("telegram_unavailable" if session else "session_unusable", problem=problem)
         self._state.connected, self._state.session_loaded = False, session
+        self._state.caught_up = False
         self._state.problem = problem
         self._state.reconnects += 1
         ctx.status(problem)
@@ -123,155 +121,266 @@ class Listener:
             await anyio.sleep(min(left_s, 5.0))
 
     async def _take_in(self, ctx: WorkerContext, connection: Connection) -> None:
+        asking = Asking(self._budget, self._state.floods)
+        reader = ChannelReader(
+            connection, asking, self._journal, self._ahead, self._accept, lambda: self.settings
+        )
+
+        def waits(problem: str) -> None:
+            self._state.problem = problem
+            ctx.status(problem)
+            ctx.beat()
+
+        opener = ChannelOpener(
+            connection,
+            asking,
+            self._journal,
+            self._database,
+            first_read=self.settings.first_read,
+            waits=waits,
+        )
         ctx.status("reading the channels")
-        tops = await connection.tops(self._channel_ids)
+        self._plan = self._new_plan()
+        self._readable = frozenset()
+        await self._find_channels(opener)
         ctx.beat()
-        self._state.closed_channels = {
-            channel_id: "the account cannot read it"
-            for channel_id in self._channel_ids
-            if channel_id not in tops
-        }
-        for channel_id in self._state.closed_channels:
-            log.warning(
-                "channel_closed", channel_id=channel_id, hint="join it with the account, or remove it"
-            )
-        self._readable = frozenset(tops)
-        await self._open_channels(ctx, connection, tops)
         self._state.connected, self._state.session_loaded, self._state.problem = True, True, None
-        log.info("telegram_connected", channels=len(tops))
-        ctx.status(f"listening to {len(tops)} channels")
+        log.info("telegram_connected", channels=len(self._readable))
+        ctx.status(f"listening to {len(self._readable)} channels")
         self._due.clear()
-        self._ask_for(tops, window=True)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._take_pushes, connection)
-            tasks.start_soon(self._probe, ctx, connection)
-            tasks.start_soon(self._reconcile)
-            for _ in range(_READERS):
-                tasks.start_soon(self._read_due, connection, tasks)
+        self._reading.clear()
+        self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
+        self.connection = connection
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._take_pushes, connection)
+                tasks.start_soon(self._probe, ctx, connection)
+                tasks.start_soon(self._reconcile, opener)
+                tasks.start_soon(self._watch, reader)
+                for _ in range(_READERS):
+                    tasks.start_soon(self._read_due, reader, tasks)
+        finally:
+            self.connection = None
 
-    async def _open_channels(self, ctx: WorkerContext, connection: Connection, tops: dict[int, int]) -> None:
-        """Give channels that are new to this journal their place; what the database already has is not new."""
-        new = [channel_id for channel_id in tops if channel_id not in self._journal.channels]
-        while new:
-            try:
-                stored = await self._database.channel_tops(new)
-                break
-            except DatabaseUnavailable as error:
-                problem = f"this journal is new and must learn from the database where it ended: {error}"
-                if problem != self._state.problem:
-                    log.warning("intake_waits_for_the_database", problem=problem)
-                self._state.problem = problem
-                ctx.status(problem)
-                ctx.beat()
-                await anyio.sleep(_DATABASE_RETRY_S)
-        for channel_id in new:
-            top, known = tops[channel_id], stored[channel_id]
-            origin = 0 if known else await self._first_origin(connection, channel_id, top)
-            place = Channel(channel_id, checkpoint=max(known, origin), top=known, floor=known, origin=origin)
-            await self._journal.open_channel(place)
+    async def _find_channels(self, opener: ChannelOpener) -> None:
+        """Learn which channels can be read, and how far they are. One that is closed is told, the others go on."""
+        wanted = self.settings.channel_ids
+        readable, places = await opener.find(wanted)
+        self._places.update(places)
+        for channel_id in wanted:
+            if channel_id in readable:
+                self._state.closed_channels.pop(channel_id, None)
+            elif channel_id not in self._state.closed_channels:
+                self._state.closed_channels[channel_id] = "the account cannot read it"
+                log.warning(
+                    "channel_closed", channel_id=channel_id, hint="join it with the account, or remove it"
+                )
+        await opener.open(readable, self._places)
+        if readable != self._readable:
+            self._readable = frozenset(readable)
+            self._plan.watch(self._readable if self.settings.watched else (), anyio.current_time())
+            self._state.watched = len(self._plan.channel_ids)
 
-    async def _first_origin(self, connection: Connection, channel_id: int, top: int) -> int:
-        """The id up to which a channel that nobody knows is left out."""
-        if self._first_read == "all":
-            return 0
-        if self._first_read == "now" or not top:
-            return top
-        newest = await connection.newest(channel_id, int(self._first_read))
-        return min((seen.message_id for seen in newest), default=top + 1) - 1
+    def _new_plan(self) -> WatchPlan:
+        settings = self.settings
+        return WatchPlan(
+            rate_per_s=settings.requests_per_s * settings.watch_share,
+            fastest_s=settings.fastest_s,
+            slowest_s=settings.slowest_s,
+            first=settings.first,
+        )
+
+    def _is_behind(self, channel_id: int) -> bool:
+        """Something may have changed on Telegram that is not accounted for."""
+        channel, place = self._journal.channels[channel_id], self._places.get(channel_id)
+        return (
+            place is None
+            or not channel.pts
+            or channel.pts < place.pts
+            or channel.checkpoint < max(place.top, channel.top)
+        )
 
     async def _take_pushes(self, connection: Connection) -> None:
         while True:
-            observations = await connection.pushes()
+            pushes = await connection.pushes()
             dropped = connection.overflowed() & self._readable
             if dropped:
                 self._ask_for(dropped, window=True)
-            own = [o for o in observations if o.channel_id in self._readable]
-            if own:
-                await self._accept(own)
-                behind = {o.channel_id for o in own if isinstance(o, Seen)}
-                self._ask_for((c for c in behind if self._has_gap(c)), window=False)
+            own = [push for push in pushes if push.channel_id in self._readable]
+            if not own:
+                continue
+            known = {push.channel_id: self._journal.channels[push.channel_id].pts for push in own}
+            moved, ahead = follow(own, known)
+            await self._accept([o for push in own for o in push.observations], source="push", pts=moved)
+            for push in ahead:
+                self._ahead.keep(push)
+            now_s = anyio.current_time()
+            for channel_id in known:
+                self._plan.has_news(channel_id, now_s)
+            self._ask_for(
+                {push.channel_id for push in ahead} | {c for c in known if self._has_gap(c)}, window=False
+            )
 
     def _has_gap(self, channel_id: int) -> bool:
         channel = self._journal.channels[channel_id]
-        return channel.checkpoint < channel.top
+        # Ids that Telegram skipped, such as those of other changes, are no gap for a channel that is followed.
+        return not channel.pts and channel.checkpoint < channel.top
 
     async def _accept(
-        self, observations: Sequence[Observation], checkpoint: tuple[int, int] | None = None
-    ) -> None:
+        self,
+        observations: Sequence[Observation],
+        *,
+        source: str,
+        checkpoint: tuple[int, int] | None = None,
+        pts: dict[int, int] | None = None,
+    ) -> int:
         while True:
             try:
-                records = await self._journal.accept(observations, checkpoint)
+                records = await self._journal.accept(observations, checkpoint, pts)
                 break
             except JournalFull:
                 self._state.problem = "the journal is full: intake waits for the database"
                 with anyio.move_on_after(_ROOM_S):
                     await self._journal.changed.wait_until(lambda: self._journal.has_room)
+            except JournalError as error:
+                # A full disk, mostly. What was seen is kept until it can be written; Telegram keeps the rest.
+                if self._state.problem != str(error):
+                    log.error("journal_not_written", problem=str(error))
+                self._state.problem = str(error)
+                await anyio.sleep(_JOURNAL_RETRY_S)
         self._state.problem = None
         self._state.received += len(records)
+        for record in records:
+            if isinstance(record.event, Posted) and record.event.content.telegram_date_us:
+                lag_us = record.accepted_at_us - record.event.content.telegram_date_us
+                self._lags.observe(source, record.event.channel_id, max(0.0, lag_us / 1_000_000))
+        return len(records)
 
     async def _probe(self, ctx: WorkerContext, connection: Connection) -> None:
         while True:
-            await connection.probe()
-            ctx.beat()
-            await anyio.sleep(self.probe_s)
+            try:
+                await connection.probe()
+                pause_s = self.settings.probe_s
+            except Flooded as error:
+                # That is an answer, too.
+                now_s = anyio.current_time()
+                self._state.floods.asked("state", None, error.wait_s, now_s)
+                pause_s = max(self.settings.probe_s, error.wait_s)
+            await self._pause_alive(ctx, pause_s)
 
-    async def _reconcile(self) -> None:
+    async def _pause_alive(self, ctx: WorkerContext, wait_s: float) -> None:
+        ctx.beat()
+        await self._pause(ctx, wait_s)
+
+    async def _reconcile(self, opener: ChannelOpener) -> None:
+        """Look regularly for what neither pushes nor differences told."""
         while True:
-            await anyio.sleep(self.reconcile_s * random.uniform(0.8, 1.2))  # noqa: S311
-            self._ask_for(self._readable, window=True)
+            await anyio.sleep(self.settings.reconcile_s * random.uniform(0.8, 1.2))  # noqa: S311
+            await self._find_channels(opener)
+            self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
+            self._ask_for(self._to_compare(), window=True)
+
+    def _to_compare(self) -> list[int]:
+        """Channels whose newest posts are compared in this round: those that changed, and in turn the others."""
+        self._round = (self._round + 1) % _ROUNDS
+        chosen = [
+            channel_id
+            for n, channel_id in enumerate(sorted(self._readable))
+            if n % _ROUNDS == self._round
+            or self._compared.get(channel_id, 0) != self._journal.channels[channel_id].pts
+        ]
+        # Spread: what changed and does not fit into this round comes in the next ones.
+        most = (
+            int(self.settings.reconcile_s * self.settings.requests_per_s * (1 - self.settings.watch_share))
+            // 2
+        )
+        return chosen[: max(most, len(self._readable) // _ROUNDS + 1)]
+
+    async def _watch(self, reader: ChannelReader) -> None:
+        """Ask watched channels again and again for what changed: Telegram does not push everything at once."""
+        limit = anyio.CapacityLimiter(_WATCHERS)
+
+        async def ask(channel_id: int) -> None:
+            async with limit:
+                await self._look_at(reader, channel_id)
+
+        async with anyio.create_task_group() as tasks:
+            while True:
+                now_s = anyio.current_time()
+                channel_id = self._plan.take(now_s)
+                if channel_id is not None:
+                    tasks.start_soon(ask, channel_id)
+                    continue
+                wait_s = self._plan.wait_s(now_s)
+                self._state.watch_interval_s = self._plan.interval_s
+                await anyio.sleep(min(1.0 if wait_s is None else wait_s, 1.0))
+
+    async def _look_at(self, reader: ChannelReader, channel_id: int) -> None:
+        now_s = anyio.current_time()
+        is_followed = bool(self._journal.channels[channel_id].pts)
+        if not is_followed or channel_id in self._reading:
+            self._plan.put_off(channel_id, now_s, 0.0)
+            if not is_followed:
+                self._ask_for([channel_id], window=False)
+            return
+        self._reading.add(channel_id)
+        try:
+            followed = await reader.follow(channel_id)
+            self._plan.answered(channel_id, anyio.current_time(), has_news=followed.events > 0)
+            if not followed.is_told:
+                self._places[channel_id] = Place(self._journal.channels[channel_id].top, followed.pts)
+                self._ask_for([channel_id], window=True)
+        except Flooded as error:
+            self._plan.flooded(channel_id, now_s, error.wait_s)
+        except ChannelClosed as error:
+            self._close(channel_id, error)
+            self._plan.put_off(channel_id, now_s, _CLOSED_RETRY_S)
+        finally:
+            self._reading.discard(channel_id)
+            self._due_changed.fire()
+
+    def _close(self, channel_id: int, error: ChannelClosed) -> None:
+        if channel_id not in self._state.closed_channels:
+            log.warning("channel_closed", channel_id=channel_id, reason=str(error))
+        self._state.closed_channels[channel_id] = str(error)
+
+    def ask_for(self, channel_ids: Iterable[int]) -> None:
+        """Have channels read as soon as can be, their newest posts compared."""
+        self._ask_for((c for c in channel_ids if c in self._readable), window=True)
 
     def _ask_for(self, channel_ids: Iterable[int], *, window: bool) -> None:
         for channel_id in channel_ids:
             self._due[channel_id] = self._due.get(channel_id, False) or window
-        if self._due:
-            self._due_changed.fire()
+        self._due_changed.fire()
 
-    async def _read_due(self, connection: Connection, tasks: TaskGroup) -> None:
+    def _next_due(self) -> int | None:
+        return next((channel_id for channel_id in self._due if channel_id not in self._reading), None)
+
+    async def _read_due(self, reader: ChannelReader, tasks: TaskGroup) -> None:
         while True:
-            await self._due_changed.wait_until(lambda: bool(self._due))
-            channel_id, window = next(iter(self._due.items()))
-            del self._due[channel_id]
+            if not self._due and not self._reading and not self._state.caught_up:
+                self._state.caught_up = True
+                log.info("caught_up", channels=len(self._readable))
+            await self._due_changed.wait_until(lambda: self._next_due() is not None)
+            channel_id = self._next_due()
+            assert channel_id is not None
+            window = self._due.pop(channel_id)
+            self._reading.add(channel_id)
             try:
-                await self._catch_up(connection, channel_id)
+                place = self._places.get(channel_id)
+                await reader.read(channel_id, pts=place.pts if place else 0, window=window)
                 if window:
-                    await self._compare(connection, channel_id)
+                    self._compared[channel_id] = self._journal.channels[channel_id].pts
                 self._state.closed_channels.pop(channel_id, None)
             except Flooded as error:
                 log.warning("telegram_flood_wait", channel_id=channel_id, wait_s=error.wait_s)
                 tasks.start_soon(self._ask_again, channel_id, window, error.wait_s)
             except ChannelClosed as error:
-                self._state.closed_channels[channel_id] = str(error)
-                log.warning("channel_closed", channel_id=channel_id, reason=str(error))
+                self._close(channel_id, error)
+            finally:
+                self._reading.discard(channel_id)
+                self._due_changed.fire()
 
     async def _ask_again(self, channel_id: int, window: bool, wait_s: float) -> None:
         await anyio.sleep(wait_s)
         self._ask_for([channel_id], window=window)
-
-    async def _catch_up(self, connection: Connection, channel_id: int) -> None:
-        """Read history from the checkpoint to its end."""
-        while True:
-            checkpoint = self._journal.channels[channel_id].checkpoint
-            page = await connection.after(channel_id, checkpoint, self._page)
-            if page:
-                await self._accept(page, (channel_id, page[-1].message_id))
-            if len(page) < self._page:
-                return
-
-    async def _compare(self, connection: Connection, channel_id: int) -> None:
-        """Compare the newest posts with what is known: edits, deletions, and posts that were missed."""
-        posts = await connection.newest(channel_id, self.window)
-        shown = {seen.message_id for seen in posts}
-        channel = self._journal.channels[channel_id]
-        low = min(shown) if len(posts) >= self.window else channel.origin + 1
-        known = await self._journal.known_between(channel_id, low, channel.top)
-        missing = [message_id for message_id in known if message_id not in shown]
-        gone: list[Observation] = []
-        for first in range(0, len(missing), _IDS_A_REQUEST):
-            ids = missing[first : first + _IDS_A_REQUEST]
-            still = await connection.existing(channel_id, ids)
-            posts += still
-            left = {seen.message_id for seen in still}
-            gone += [Gone(channel_id, message_id) for message_id in ids if message_id not in left]
-        observations = [*sorted(posts, key=lambda seen: seen.message_id), *gone]
-        if observations:
-            await self._accept(observations)

@@ -1,6 +1,7 @@
 """The journal: what was accepted is there after a restart, and a bound is a bound."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -166,6 +167,23 @@ async def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(JournalError, match="format 99"):
         JournalFile(path)
+
+
+async def test_a_journal_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    async with open_journal(path) as journal:
+        await journal.open_channel(Channel(-1001, checkpoint=5, top=6))
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("alter table channels drop column pts")
+        database.execute("update meta set value = 1 where name = 'format'")
+    async with open_journal(path) as journal:
+        assert journal.channels[-1001] == Channel(-1001, checkpoint=5, top=6, pts=0)
+        await journal.accept([], pts={-1001: 9})
+        await journal.accept([], pts={-1001: 7})
+    async with open_journal(path) as journal:
+        assert journal.channels[-1001].pts == 9
+        await journal.forget_pts(-1001)
+        assert journal.channels[-1001].pts == 0
 
 
 async def test_an_unknown_channel_is_refused_before_anything_is_written(tmp_path: Path) -> None:

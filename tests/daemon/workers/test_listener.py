@@ -3,7 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -16,8 +16,17 @@ from telewarden.storage.acceptance import Channel, Gone, Observation, Seen
 from telewarden.storage.database import DatabaseUnavailable
 from telewarden.storage.journal import Journal, open_journal
 from telewarden.storage.signal import Signal
-from telewarden.telegram.feed import ChannelClosed, Flooded, SessionUnusable, TelegramUnavailable
-from telewarden.workers.listener import Listener, TelegramState
+from telewarden.telegram.feed import (
+    ChannelClosed,
+    Difference,
+    Flooded,
+    Place,
+    Push,
+    SessionUnusable,
+    TelegramUnavailable,
+)
+from telewarden.telegram.intake import IntakeSettings, TelegramState
+from telewarden.workers.listener import Listener
 
 pytestmark = pytest.mark.anyio
 NEWS, SIGNALS = -1001, -1002
@@ -38,27 +47,34 @@ class FakeTelegram:
     refusals: list[Exception] = field(default_factory=list)
     next_errors: dict[int, list[Exception]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    changes: dict[int, list[tuple[type, int]]] = field(default_factory=dict)
+    is_too_long: bool = False
 
     def post(self, channel_id: int, message_id: int, text: str = "BUY", *, push: bool = True) -> None:
-        seen = Seen(channel_id, message_id, Content(text=text))
-        self.messages[channel_id][message_id] = seen
-        if push:
-            self._push(seen)
+        self._show(Seen(channel_id, message_id, Content(text=text)), push=push)
 
     def edit(self, channel_id: int, message_id: int, text: str, at: int, *, push: bool = True) -> None:
-        seen = Seen(channel_id, message_id, Content(text=text), at)
-        self.messages[channel_id][message_id] = seen
-        if push:
-            self._push(seen)
+        self._show(Seen(channel_id, message_id, Content(text=text), at), push=push)
+
+    def _show(self, seen: Seen, *, push: bool) -> None:
+        self.messages[seen.channel_id][seen.message_id] = seen
+        self._changed(seen, push=push)
 
     def delete(self, channel_id: int, message_id: int, *, push: bool = True) -> None:
         del self.messages[channel_id][message_id]
-        if push:
-            self._push(Gone(channel_id, message_id))
+        self._changed(Gone(channel_id, message_id), push=push)
 
-    def _push(self, observation: Observation) -> None:
+    def pts(self, channel_id: int) -> int:
+        return 1 + len(self.changes.setdefault(channel_id, []))
+
+    def _changed(self, observation: Observation, *, push: bool) -> None:
+        channel_id = observation.channel_id
+        self.pts(channel_id)
+        self.changes[channel_id].append((type(observation), observation.message_id))
+        if not push:
+            return
         for connection in self.connections:
-            connection.pushed.append(observation)
+            connection.pushed.append(Push(channel_id, (observation,), self.pts(channel_id), 1))
             connection.arrived.fire()
 
     def drop(self) -> None:
@@ -81,7 +97,7 @@ class FakeTelegram:
 class FakeConnection:
     def __init__(self, telegram: FakeTelegram) -> None:
         self.telegram = telegram
-        self.pushed: list[Observation] = []
+        self.pushed: list[Push] = []
         self.arrived = Signal()
         self.lost = False
         self.dropped: set[int] = set()
@@ -91,10 +107,32 @@ class FakeConnection:
         if errors:
             raise errors.pop(0)
 
-    async def tops(self, channel_ids: Sequence[int]) -> dict[int, int]:
+    def reachable(self, channel_ids: Sequence[int]) -> set[int]:
+        return {c for c in channel_ids if c in self.telegram.messages}
+
+    async def places(self, channel_ids: Sequence[int]) -> dict[int, Place]:
+        self.telegram.requests.append("places")
         await anyio.lowlevel.checkpoint()
+        self._fail(0)
         world = self.telegram.messages
-        return {c: max(world[c], default=0) for c in channel_ids if c in world}
+        return {c: Place(max(world[c], default=0), self.telegram.pts(c)) for c in channel_ids if c in world}
+
+    async def difference(self, channel_id: int, pts: int, limit: int) -> Difference:
+        """As Telegram has it: what a message is now, for whatever happened to it."""
+        self.telegram.requests.append(f"difference {channel_id} {pts}")
+        await anyio.lowlevel.checkpoint()
+        self._fail(channel_id)
+        now = self.telegram.pts(channel_id)
+        if self.telegram.is_too_long and pts < now:
+            return Difference((), now, is_too_long=True)
+        part = self.telegram.changes[channel_id][pts - 1 :][:limit]
+        world = self.telegram.messages[channel_id]
+        seen = [
+            world[i] if kind is Seen else Gone(channel_id, i)
+            for kind, i in part
+            if kind is Gone or i in world
+        ]
+        return Difference(tuple(seen), pts + len(part), final=pts + len(part) == now)
 
     async def after(self, channel_id: int, message_id: int, limit: int) -> list[Seen]:
         self.telegram.requests.append(f"after {channel_id} {message_id}")
@@ -103,11 +141,13 @@ class FakeConnection:
         found = sorted(i for i in self.telegram.messages[channel_id] if i > message_id)
         return [self.telegram.messages[channel_id][i] for i in found[:limit]]
 
-    async def newest(self, channel_id: int, limit: int) -> list[Seen]:
+    async def newest(self, channel_id: int, limit: int, before: int = 0) -> list[Seen]:
         self.telegram.requests.append(f"newest {channel_id} {limit}")
         await anyio.lowlevel.checkpoint()
         self._fail(channel_id)
-        found = sorted(self.telegram.messages[channel_id], reverse=True)
+        found = sorted(
+            (i for i in self.telegram.messages[channel_id] if not before or i < before), reverse=True
+        )
         return [self.telegram.messages[channel_id][i] for i in found[:limit]]
 
     async def existing(self, channel_id: int, message_ids: Sequence[int]) -> list[Seen]:
@@ -121,7 +161,7 @@ class FakeConnection:
         if self.lost:
             raise TelegramUnavailable("no answer")
 
-    async def pushes(self) -> list[Observation]:
+    async def pushes(self) -> list[Push]:
         await self.arrived.wait_until(lambda: bool(self.pushed or self.lost or self.dropped))
         if self.lost:
             raise TelegramUnavailable("the connection ended")
@@ -190,14 +230,13 @@ async def intake(tmp_path: Path) -> AsyncIterator[Intake]:
             journal,
             database,  # type: ignore[arg-type]
             state,
-            channel_ids=[NEWS, SIGNALS],
-            first_read="all",
-            page=3,
-            window=5,
-            probe_s=10,
-            reconcile_s=60,
+            IntakeSettings([NEWS, SIGNALS], first_read="all", page=3, window=5, window_limit=30),
         )
         yield Intake(telegram, database, journal, state, listener)
+
+
+def first_read(intake: Intake, first_read: str | int) -> None:
+    intake.listener.settings = replace(intake.listener.settings, first_read=first_read)
 
 
 async def test_history_is_read_from_the_checkpoint_page_by_page(intake: Intake) -> None:
@@ -214,7 +253,7 @@ async def test_history_is_read_from_the_checkpoint_page_by_page(intake: Intake) 
 
 
 async def test_a_channel_never_seen_begins_now_unless_told_otherwise(intake: Intake) -> None:
-    intake.listener._first_read = "now"
+    first_read(intake, "now")
     for message_id in (1, 2):
         intake.telegram.post(NEWS, message_id, "old")
     async with intake.listening():
@@ -229,7 +268,7 @@ async def test_a_channel_never_seen_begins_now_unless_told_otherwise(intake: Int
 
 
 async def test_a_channel_never_seen_may_begin_with_its_newest_posts(intake: Intake) -> None:
-    intake.listener._first_read = 2
+    first_read(intake, 2)
     for message_id in (1, 5, 9):
         intake.telegram.post(NEWS, message_id, f"#{message_id}")
     async with intake.listening():
@@ -241,7 +280,7 @@ async def test_a_lost_journal_begins_where_the_database_ended(intake: Intake) ->
         intake.telegram.post(NEWS, message_id, f"#{message_id}")
     intake.database.stored[NEWS] = 2
     intake.database.failures = 3
-    intake.listener._first_read = "now"
+    first_read(intake, "now")
     async with intake.listening():
         with anyio.fail_after(60):
             await intake.journal.changed.wait_until(lambda: {3, 4} <= intake.texts().keys())

@@ -1,0 +1,198 @@
+"""Reading channels: what changed since a known count, else history from the checkpoint and a compared window.
+
+Every request is paced and obeys the waits that Telegram asked for; nothing here knows Telethon.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+import anyio
+
+from telewarden.storage.acceptance import Gone, Observation, Seen
+from telewarden.storage.journal import Journal
+from telewarden.telegram.feed import Connection, Difference, Flooded
+from telewarden.telegram.intake import IntakeSettings
+from telewarden.telegram.pacing import Budget, FloodWaits
+from telewarden.telegram.pts import PushedAhead
+
+T = TypeVar("T")
+
+DIFFERENCE = 100
+"""Changes asked for in one request; more than 100 are for bots
+(core.telegram.org/method/updates.getChannelDifference)."""
+_IDS_A_REQUEST = 100
+
+
+class Accept(Protocol):
+    """Has observations accepted, waiting for room in the journal. Returns how many events they made."""
+
+    async def __call__(
+        self,
+        observations: Sequence[Observation],
+        *,
+        source: str,
+        checkpoint: tuple[int, int] | None = None,
+        pts: dict[int, int] | None = None,
+    ) -> int:
+        """See the class."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """is_told: Telegram told what changed; events: how many that made; pts: how far the channel is now."""
+
+    is_told: bool
+    events: int
+    pts: int
+
+
+class Asking:
+    """Makes requests when the account's budget and Telegram's waits allow it."""
+
+    def __init__(self, budget: Budget, floods: FloodWaits) -> None:
+        self._budget, self._floods = budget, floods
+
+    async def ask(self, method: str, channel_id: int | None, request: Callable[[], Awaitable[T]]) -> T:
+        """Make a request.
+
+        Raises Flooded, without asking, while Telegram wants none of this kind; and what it raises.
+        """
+        wait_s = self._floods.wait_s(method, channel_id, anyio.current_time())
+        if wait_s:
+            raise Flooded(wait_s)
+        delay_s = self._budget.reserve(anyio.current_time())
+        if delay_s:
+            await anyio.sleep(delay_s)
+        try:
+            return await request()
+        except Flooded as error:
+            self._floods.asked(method, channel_id, error.wait_s, anyio.current_time())
+            raise
+
+
+class ChannelReader:
+    """Brings channels up to date over one connection. May raise what a Connection raises, and ChannelClosed."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        asking: Asking,
+        journal: Journal,
+        ahead: PushedAhead,
+        accept: Accept,
+        settings: Callable[[], IntakeSettings],
+    ) -> None:
+        self._connection, self._asking, self._journal = connection, asking, journal
+        self._ahead, self._accept, self._settings_now = ahead, accept, settings
+
+    @property
+    def _settings(self) -> IntakeSettings:
+        return self._settings_now()
+
+    async def read(self, channel_id: int, *, pts: int, window: bool) -> None:
+        """Read everything that is new. pts: a count that the channel had reached before this call, 0 if none is known.
+
+        window: compare the newest posts too, although nothing says that one changed.
+        """
+        followed = Followed(False, 0, pts)
+        if self._journal.channels[channel_id].pts:
+            followed = await self.follow(channel_id)
+        if not followed.is_told:
+            # What changed cannot be told: everything recent is compared.
+            await self._catch_up(channel_id)
+            await self._compare(channel_id, self._settings.window_s)
+            if followed.pts:
+                reached = self._ahead.extend(channel_id, followed.pts)
+                await self._accept((), source="history", pts={channel_id: reached})
+            return
+        place = self._journal.channels[channel_id]
+        if place.checkpoint < place.top:
+            await self._catch_up(channel_id)
+        if window:
+            await self._compare(channel_id, 0.0)
+
+    async def follow(self, channel_id: int) -> Followed:
+        """Read what changed since the channel's count, to the end. If Telegram cannot tell, the count is forgotten."""
+        events = 0
+        while True:
+            difference = await self._difference(channel_id, self._journal.channels[channel_id].pts)
+            if difference.is_too_long:
+                await self._journal.forget_pts(channel_id)
+                return Followed(False, events, difference.pts)
+            reached = self._ahead.extend(channel_id, difference.pts)
+            if difference.observations or reached > self._journal.channels[channel_id].pts:
+                events += await self._accept(
+                    difference.observations, source="difference", pts={channel_id: reached}
+                )
+            if difference.final:
+                return Followed(True, events, reached)
+
+    async def _difference(self, channel_id: int, pts: int) -> Difference:
+        return await self._asking.ask(
+            "difference",
+            channel_id,
+            partial(self._connection.difference, channel_id, pts, DIFFERENCE),
+        )
+
+    async def _catch_up(self, channel_id: int) -> None:
+        """Read history from the checkpoint to its end."""
+        page = self._settings.page
+        while True:
+            checkpoint = self._journal.channels[channel_id].checkpoint
+            posts = await self._asking.ask(
+                "history",
+                channel_id,
+                partial(self._connection.after, channel_id, checkpoint, page),
+            )
+            if posts:
+                await self._accept(posts, source="history", checkpoint=(channel_id, posts[-1].message_id))
+            if len(posts) < page:
+                return
+
+    async def _compare(self, channel_id: int, window_s: float) -> None:
+        """Compare the newest posts with what is known: edits, deletions, and posts that were missed.
+
+        window_s: the age up to which more than the usual number are compared, in seconds.
+        """
+        posts, is_all = await self._newest(channel_id, window_s)
+        shown = {seen.message_id for seen in posts}
+        channel = self._journal.channels[channel_id]
+        low = channel.origin + 1 if is_all else min(shown)
+        known = await self._journal.known_between(channel_id, low, channel.top)
+        missing = [message_id for message_id in known if message_id not in shown]
+        gone: list[Observation] = []
+        for first in range(0, len(missing), _IDS_A_REQUEST):
+            ids = missing[first : first + _IDS_A_REQUEST]
+            still = await self._asking.ask(
+                "messages", channel_id, partial(self._connection.existing, channel_id, ids)
+            )
+            posts += still
+            left = {seen.message_id for seen in still}
+            gone += [Gone(channel_id, message_id) for message_id in ids if message_id not in left]
+        observations = [*sorted(posts, key=lambda seen: seen.message_id), *gone]
+        if observations:
+            await self._accept(observations, source="history")
+
+    async def _newest(self, channel_id: int, window_s: float) -> tuple[list[Seen], bool]:
+        """The newest posts, and whether they are all there are."""
+        settings, posts, before = self._settings, list[Seen](), 0
+        oldest_us = (time.time() - window_s) * 1_000_000
+        while True:
+            limit = min(settings.page, max(settings.window, settings.window_limit) - len(posts))
+            page = await self._asking.ask(
+                "history",
+                channel_id,
+                partial(self._connection.newest, channel_id, limit, before),
+            )
+            posts += page
+            if len(page) < limit:
+                return posts, True
+            before = min(seen.message_id for seen in page)
+            is_recent = min(seen.content.telegram_date_us or 0 for seen in page) > oldest_us
+            wanted = settings.window_limit if window_s and is_recent else settings.window
+            if len(posts) >= wanted:
+                return posts, False
