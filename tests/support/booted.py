@@ -30,7 +30,7 @@ _BOOT_S = 30.0
 _ASK_AGAIN_S = 0.02
 _CGROUP = "telewarden-boot-"
 
-_NAMESPACES = (
+_UNSHARE = (
     *("unshare", "--mount", "--propagation=private", "--pid", "--mount-proc"),
     *("--fork", "--kill-child=SIGKILL"),
 )
@@ -44,7 +44,6 @@ mount -t tmpfs -o mode=755 tmpfs /run
 exec systemd-nspawn --directory="$root" "$@"
 """
 """In namespaces of its own, so that neither mount is seen outside: nspawn takes no "/", and notes things in /run."""
-
 
 _GET = """
 import http.client, json, sys
@@ -69,7 +68,7 @@ def obstacle() -> str | None:
     try:
         # The same namespaces as below: where they are forbidden, this says so.
         tried = subprocess.run(
-            [*_NAMESPACES, "--net", "mount", "--bind", "/", "/"],
+            [*_UNSHARE, "--net", "mount", "--bind", "/", "/"],
             capture_output=True,
             text=True,
             timeout=10,
@@ -231,7 +230,7 @@ async def boot(folder: Path, units: Mapping[str, str]) -> AsyncIterator[Machine]
     start = ["/bin/sh", "-c", _START, "sh", str(root), *map(str, groups), "--", *_options(folder)]
     process = ServerProcess(
         "systemd-nspawn",
-        [_where("unshare"), *_NAMESPACES[1:], *start],
+        [_where("unshare"), *_UNSHARE[1:], *start],
         folder=folder,
         log_file=folder / "nspawn.log",
         account=None,

@@ -168,6 +168,19 @@ async def test_start_returns_once_polls_are_answered_and_not_before(installed: B
     await installed.until_polled("posted to a service")
 
 
+async def test_the_process_is_confined_and_shows_no_secret(running: Booted) -> None:
+    pid = (await running.machine.show("MainPID"))["MainPID"]
+    process = running.machine.path(f"/proc/{pid}")
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert int(status["CapBnd"], 16) == int(status["CapEff"], 16) == 0
+    assert list((process / "root" / "root").iterdir()) == []
+    assert running.machine.path(str(STATE)).stat().st_mode & 0o777 == 0o700
+    shown = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+    assert b"--config" in shown
+    assert running.facts.key.encode() not in shown + (await running.machine.journal()).encode()
+
+
 async def test_a_frozen_event_loop_is_ended_by_the_watchdog_and_a_fresh_process_is_ready(
     running: Booted,
 ) -> None:
