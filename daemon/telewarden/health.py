@@ -122,7 +122,7 @@ class Health:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return HealthReport(
             live=self.live,
-            ready=self._listens() and (self._sync.trusted is not None or not self._database.breaker.failed),
+            ready=self._listens() and (self._sync.trusted is not None or self._database.breaker.works),
             degraded=self._damping.look(dict(self._down()), now_s=self._clock(), now=now),
             details=self._details(),
         )

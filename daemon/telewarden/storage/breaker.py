@@ -11,6 +11,12 @@ class Breaker:
         self._open_s = open_s
         self._open_until: float | None = None
         self.last_error: str | None = None
+        self._has_answered = False
+
+    @property
+    def works(self) -> bool:
+        """The last call succeeded; before the first one nothing is known."""
+        return self._has_answered and not self.failed
 
     @property
     def failed(self) -> bool:
@@ -28,7 +34,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The store answered."""
-        self._open_until, self.last_error = None, None
+        self._open_until, self.last_error, self._has_answered = None, None, True
 
     def broke(self, now_s: float, error: str) -> None:
         """The store did not answer."""

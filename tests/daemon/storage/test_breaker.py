@@ -7,6 +7,7 @@ def test_it_is_closed_until_a_call_fails() -> None:
     breaker = Breaker(open_s=1)
     assert breaker.allows(0)
     assert not breaker.failed
+    assert not breaker.works, "nothing is known yet"
 
 
 def test_a_failure_keeps_callers_away_for_a_while_then_lets_one_try() -> None:
@@ -26,4 +27,5 @@ def test_a_success_closes_it() -> None:
     breaker.succeeded()
     assert breaker.allows(10.1)
     assert not breaker.failed
+    assert breaker.works
     assert breaker.last_error is None
