@@ -62,7 +62,7 @@ async def gather(feed: TelethonConnection, count: int) -> list[Observation]:
     got: list[Observation] = []
     with anyio.fail_after(10):
         while len(got) < count:
-            got += await feed.pushes()
+            got += [seen for push in await feed.pushes() for seen in push.observations]
     return got
 
 

@@ -19,13 +19,14 @@ from telewarden.telegram.telethon_feed import TelethonFeed
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 
-async def test_it_gives_tops_history_and_single_messages(world: World) -> None:
+async def test_it_gives_places_history_and_single_messages(world: World) -> None:
     channel, empty = await world.channel(), await world.channel()
     await world.control.post_many(channel, [f"#{n}" for n in range(130)])
     ids = [message.message_id for message in await world.control.dump(channel)]
     await world.control.delete(channel, [ids[3]])
     async with world.feed() as feed:
-        assert await feed.tops([channel, empty, -100_5]) == {channel: ids[-1], empty: 0}
+        places = await feed.places([channel, empty, -100_5])
+        assert {found: place.top for found, place in places.items()} == {channel: ids[-1], empty: 0}
         assert [seen.message_id for seen in await feed.after(channel, ids[1], 120)] == [ids[2], *ids[4:123]]
         assert [seen.message_id for seen in await feed.newest(channel, 3)] == ids[:-4:-1]
         existing = await feed.existing(channel, [ids[2], ids[3], ids[4], 999_999])
@@ -40,7 +41,7 @@ async def test_pushes_beyond_what_can_be_held_are_told_as_channels_to_read(
     monkeypatch.setattr(telethon_feed, "PUSHES_HELD", 3)
     channel = await world.channel()
     async with world.feed() as feed:
-        await feed.tops([channel])
+        await feed.places([channel])
         await world.control.post_many(channel, [f"#{n}" for n in range(5)])
         await until(lambda: bool(feed._overflowed))
         assert texts(await gather(feed, 3)) == ["#0", "#1", "#2"]
@@ -54,7 +55,7 @@ async def test_several_deletions_at_once_are_each_told(world: World) -> None:
     channel = await world.channel()
     ids = (await world.control.post_many(channel, ["a", "b", "c"])).message_ids
     async with world.feed() as feed:
-        await feed.tops([channel])
+        await feed.places([channel])
         await world.control.delete(channel, ids[:2])
         assert await gather(feed, 2) == [Gone(channel, ids[0]), Gone(channel, ids[1])]
 
@@ -62,11 +63,11 @@ async def test_several_deletions_at_once_are_each_told(world: World) -> None:
 async def test_a_channel_that_the_account_lost_is_closed(world: World) -> None:
     channel, never = await world.channel(), -1001
     async with world.feed() as feed:
-        await feed.tops([channel])
+        await feed.places([channel])
         await world.control.ask("channel_access", channel=channel, accessible=False)
         with pytest.raises(ChannelClosed, match="still in it"):
             await feed.newest(channel, 5)
-        assert await feed.tops([channel]) == {}
+        assert await feed.places([channel]) == {}
         with pytest.raises(ChannelClosed, match="cannot read"):
             await feed.newest(never, 5)
 
@@ -135,7 +136,7 @@ async def test_no_task_is_left_behind_when_the_connection_is_left(world: World, 
     before = asyncio.all_tasks()
     with anyio.CancelScope() as scope, anyio.fail_after(10):
         async with world.feed() as feed:
-            await feed.tops([channel])
+            await feed.places([channel])
             await world.control.post(channel, "one")
             await gather(feed, 1)
             if ending == "dropped":

@@ -62,7 +62,7 @@ async def test_dialogs_history_and_single_messages_are_as_telegram_gives_them(wo
 async def test_posts_edits_and_deletions_are_pushed_in_order(world: World) -> None:
     channel = await world.channel()
     async with world.feed() as feed:
-        await feed.tops([channel])
+        await feed.places([channel])
         done = await world.control.post(channel, "one")
         await world.control.edit(channel, done.message_id, "one, edited")
         await world.control.delete(channel, [done.message_id])
@@ -76,28 +76,33 @@ async def test_posts_edits_and_deletions_are_pushed_in_order(world: World) -> No
 async def test_pushes_go_on_over_the_connection_that_follows_a_lost_one(world: World) -> None:
     channel = await world.channel()
     async with world.feed() as first:
-        await first.tops([channel])
+        await first.places([channel])
         await world.control.fault("drop")
         with pytest.raises(TelegramUnavailable), anyio.fail_after(10):
             await first.pushes()
     async with world.feed() as second:
-        await second.tops([channel])
+        await second.places([channel])
         await world.control.post(channel, "after the reconnect")
         assert texts(await gather(second, 1)) == ["after the reconnect"]
     assert (await world.control.stats())["connections"] <= 1
 
 
-async def test_a_gap_is_recovered_by_telethons_own_difference(world: World) -> None:
+async def test_a_gap_is_told_by_the_counts_and_recovered_by_the_difference(world: World) -> None:
     channel = await world.channel()
     async with world.feed() as feed:
-        await feed.tops([channel])
+        await feed.places([channel])
         await world.control.post(channel, "seen")
-        await gather(feed, 1)
+        (seen,) = await feed.pushes()
         await world.control.fault("swallow", pushes=2)
         await world.control.post(channel, "swallowed")
         await world.control.post(channel, "swallowed too")
         await world.control.post(channel, "pushed")
-        assert sorted(filter(None, texts(await gather(feed, 3)))) == ["pushed", "swallowed", "swallowed too"]
+        (pushed,) = await feed.pushes()
+        assert (seen.pts_count, pushed.pts_count, pushed.pts - seen.pts) == (1, 1, 3)
+        difference = await feed.difference(channel, seen.pts, 100)
+        assert texts(list(difference.observations)) == ["swallowed", "swallowed too", "pushed"]
+        assert (difference.pts, difference.final, difference.is_too_long) == (pushed.pts, True, False)
+        assert (await feed.difference(channel, pushed.pts, 100)).observations == ()
 
 
 @pytest.mark.parametrize("posts", [3, 250])
@@ -185,7 +190,7 @@ async def test_every_signed_in_client_is_pushed_to(world: World, tmp_path: Path)
     second = TelethonFeed(world.telegram.client_settings(other), request_timeout_s=5)
     async with world.feed() as one, second.connect() as two:
         for feed in (one, two):
-            await feed.tops([channel])
+            await feed.places([channel])
         await world.control.post(channel, "to all")
         assert texts(await gather(one, 1)) == texts(await gather(two, 1)) == ["to all"]
 

@@ -95,7 +95,7 @@ async def test_each_kind_of_post_keeps_its_meaning(world: World, kind: str) -> N
     # Ids that leave no doubt what is the number of a medium, and what its count.
     number = 987_000 + channel % 1000
     async with world.feed() as feed:
-        await feed.tops([channel])
+        await feed.places([channel])
         await world.control.post(channel, "what it says", media=kind, message_id=number)
         (seen,) = await gather(feed, 1)
         (read,) = await feed.newest(channel, 1)
