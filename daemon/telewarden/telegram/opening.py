@@ -61,8 +61,11 @@ class ChannelOpener:
         for channel_id in new:
             top, known = places[channel_id].top, stored[channel_id]
             origin = 0 if known else await self._first_origin(channel_id, top)
-            place = Channel(channel_id, checkpoint=max(known, origin), top=known, floor=known, origin=origin)
-            await self._journal.open_channel(place)
+            # Where reading begins with what comes from now on, nothing before it has to be accounted for.
+            pts = places[channel_id].pts if origin == top else 0
+            await self._journal.open_channel(
+                Channel(channel_id, max(known, origin), top=known, floor=known, origin=origin, pts=pts)
+            )
 
     async def _stored(self, channel_ids: Sequence[int]) -> Mapping[int, int]:
         told = None

@@ -68,6 +68,7 @@ class Listener:
         self._due: dict[int, bool] = {}
         self._due_changed = Signal()
         self._reading: set[int] = set()
+        self._reads = 0
         self._readable: frozenset[int] = frozenset()
         self._places: dict[int, Place] = {}
         self._compared: dict[int, int] = {}
@@ -149,6 +150,7 @@ class Listener:
         ctx.status(f"listening to {len(self._readable)} channels")
         self._due.clear()
         self._reading.clear()
+        self._reads = 0
         self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
         self.connection = connection
         try:
@@ -358,7 +360,7 @@ class Listener:
 
     async def _read_due(self, reader: ChannelReader, tasks: TaskGroup) -> None:
         while True:
-            if not self._due and not self._reading and not self._state.caught_up:
+            if not self._due and not self._reads and not self._state.caught_up:
                 self._state.caught_up = True
                 log.info("caught_up", channels=len(self._readable))
             await self._due_changed.wait_until(lambda: self._next_due() is not None)
@@ -366,6 +368,7 @@ class Listener:
             assert channel_id is not None
             window = self._due.pop(channel_id)
             self._reading.add(channel_id)
+            self._reads += 1
             try:
                 place = self._places.get(channel_id)
                 await reader.read(channel_id, pts=place.pts if place else 0, window=window)
@@ -378,6 +381,7 @@ class Listener:
             except ChannelClosed as error:
                 self._close(channel_id, error)
             finally:
+                self._reads -= 1
                 self._reading.discard(channel_id)
                 self._due_changed.fire()
 

@@ -1,0 +1,145 @@
+"""The group `intake`: listener and journal on one core beside a bare Telethon handler on the same core, in the same
+run."""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from telewarden.sandbox.exercise import percentiles
+from telewarden.sandbox.figures import Figure
+from telewarden.sandbox.telegram.control import Control
+from telewarden.sandbox.telegram.process import LocalTelegram
+
+BURST, STEADY_S, STEADY_RATE = 6_000, 10.0, 50.0
+MANY_CHANNELS, IDLE_S = 300, 60.0
+_TEXT = "BUY PETR4 31.20 target 32.00 stop 30.80 " * 7
+
+
+async def measure() -> dict[str, Figure]:
+    """All figures of the group."""
+    with tempfile.TemporaryDirectory(prefix="telewarden-bench-") as name:
+        return {**await _rates(Path(name) / "few"), **await _idle(Path(name) / "many")}
+
+
+async def _rates(folder: Path) -> dict[str, Figure]:
+    async with _Telegram(folder, channels=3) as telegram:
+        figures = {}
+        for batch, suffix in ((1, ""), (20, "_batched")):
+            ours = await telegram.run("telewarden.sandbox.intake_alone", f"ours{batch}", batch)
+            bare = await telegram.run("telewarden.sandbox.bare_handler", f"bare{batch}", batch)
+            figures[f"intake_rate{suffix}"] = Figure(
+                ours["rate"], "posts/s", bare["rate"], ">=", 0.6 * bare["rate"]
+            )
+            if batch == 1:
+                for percentile in ("p50", "p95"):
+                    figures[f"push_to_accepted_{percentile}"] = Figure(
+                        ours["latency_ms"][percentile], "ms", bare["latency_ms"][percentile], "<=", 100.0
+                    )
+        return figures
+
+
+async def _idle(folder: Path) -> dict[str, Figure]:
+    """What it costs to watch and compare channels in which nothing happens."""
+    async with _Telegram(folder, channels=MANY_CHANNELS) as telegram:
+        calls = [0]
+
+        async def count() -> None:
+            calls.append(await telegram.calls())
+
+        found = await telegram.start(
+            "telewarden.sandbox.intake_alone", "idle", ["--idle", str(IDLE_S)], count
+        )
+        requests = await telegram.calls() - calls[-1]
+    minutes = IDLE_S / 60
+    return {
+        "idle_300_caught_up": Figure(found["caught_up_s"], "s", 0.0, "<=", 60.0),
+        "idle_300_cpu": Figure(found["cpu_s"] / minutes, "s/min", 0.0, "<=", 6.0),
+        "idle_300_requests": Figure(requests / minutes, "1/min", 0.0, "<=", 25.0 * 60),
+        "idle_300_memory": Figure(found["rss_mb"], "MB", 0.0, "<=", 200.0),
+    }
+
+
+class _Telegram:
+    """A local Telegram on one core, whose clients run on the other."""
+
+    def __init__(self, folder: Path, *, channels: int) -> None:
+        self._folder, self._channels = folder, channels
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "_Telegram":
+        cores = sorted(os.sched_getaffinity(0))
+        self._core = cores[0]
+        self._server = await self._stack.enter_async_context(
+            LocalTelegram.start(self._folder, channels=self._channels)
+        )
+        os.sched_setaffinity(self._server.pid, {cores[-1]})
+        self._control = await self._stack.enter_async_context(Control.connect(self._server.control_path))
+        self._channel_ids = [channel.channel_id for channel in await self._control.channels()]
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def calls(self) -> int:
+        """Requests answered since it started."""
+        return sum((await self._control.stats())["calls"].values())
+
+    async def run(self, module: str, name: str, batch: int) -> dict[str, Any]:
+        """rate: posts a second of a burst, so many a packet; latency_ms: of a steady stream before it."""
+        steady = int(STEADY_RATE * STEADY_S)
+        posted_ms: dict[str, float] = {}
+        began_s = 0.0
+
+        async def post() -> None:
+            nonlocal began_s
+            for number in range(steady):
+                channel_id = self._channel_ids[number % len(self._channel_ids)]
+                at_ms = time.time() * 1000
+                done = await self._control.post(channel_id, _TEXT)
+                posted_ms[f"{-channel_id - 10**12}:{done.message_id}"] = at_ms
+                await anyio.sleep(1 / STEADY_RATE)
+            began_s = time.time()
+            for number in range(BURST // batch):
+                channel_id = self._channel_ids[number % len(self._channel_ids)]
+                await self._control.post_many(channel_id, [f"#{number} {_TEXT}"] * batch)
+
+        found = await self.start(module, name, ["--expect", str(steady + BURST)], post)
+        seen: dict[str, float] = found["seen"]
+        return {
+            "rate": BURST / (max(seen.values()) / 1000 - began_s),
+            "latency_ms": percentiles([seen[key] - at_ms for key, at_ms in posted_ms.items()]),
+        }
+
+    async def start(
+        self, module: str, name: str, options: Sequence[str], when_ready: Callable[[], Awaitable[object]]
+    ) -> dict[str, Any]:
+        """Run a client with an account of its own; what it prints in the end."""
+        session = self._folder / name / "client.session"
+        await self._server.sign_in(session)
+        command = [sys.executable, "-m", module, "--session", str(session), "--core", str(self._core)]
+        command += ["--address", f"127.0.0.1:{self._server.port}"]
+        command += ["--public-key", str(self._server.public_key_file), *options]
+        if module.endswith("intake_alone"):
+            command.append(f"--channels={','.join(map(str, self._channel_ids))}")
+        output = b""
+        async with await anyio.open_process(command, stderr=None) as process:
+            assert process.stdout is not None
+            async for chunk in process.stdout:
+                output += chunk
+                if b"ready\n" in output:
+                    break
+            await when_ready()
+            async for chunk in process.stdout:
+                output += chunk
+            if await process.wait() != 0:
+                raise RuntimeError(f"{module} failed with status {process.returncode}")
+        found: dict[str, Any] = json.loads(output.split(b"ready\n", 1)[1])
+        return found
