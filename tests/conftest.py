@@ -24,6 +24,20 @@ structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=cast("TextI
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of this project."""
     parser.addoption("--chaos-full", action="store_true", help="run the chaos tests at full length")
+    parser.addoption("--suite", help="run only the chaos tests of this suite, such as telegram")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """--suite selects by the mark `suite`."""
+    suite = config.getoption("--suite")
+    if suite is None:
+        return
+    known = sorted({str(arg) for item in items for mark in item.iter_markers("suite") for arg in mark.args})
+    chosen = [item for item in items if any(suite in mark.args for mark in item.iter_markers("suite"))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+    if not chosen:
+        raise pytest.UsageError(f"there is no suite {suite!r}; there are: {', '.join(known) or 'none here'}")
 
 
 @pytest.fixture

@@ -108,6 +108,25 @@ async def test_killing_the_daemon_loses_and_doubles_nothing(tmp_path: Path, full
     assert result.restarts >= kills
 
 
+@pytest.mark.suite("telegram")
+@pytest.mark.timeout(900)
+async def test_many_kills_at_two_hundred_posts_a_second(tmp_path: Path, whole: bool) -> None:
+    seed = random.randrange(1_000_000)
+    dice = random.Random(seed)
+    kills, apart_s = (50, 4.0) if whole else (3, 4.0)
+    seconds = kills * apart_s
+    kill: Callable[[Stack], Awaitable[None]] = daemon_killed
+    faults = [
+        Fault(f"kill {n}", (n * apart_s + dice.uniform(0.3, 2.0)) / seconds, kill, blind=True)
+        for n in range(kills)
+    ]
+    result, running = await exercise(tmp_path, seconds=seconds, rate=200, faults=faults, seed=seed)
+    print(
+        f"seed {seed}: {kills} kills, {result.posted} posted, {result.edited} edited, {result.deleted} deleted"
+    )
+    assert running.stack.daemon.starts == kills + 1
+
+
 @pytest.mark.parametrize("place", ["writer.before_commit:3", "writer.after_commit:3"])
 async def test_a_kill_around_the_database_commit_stores_every_message_once(
     tmp_path: Path, place: str
