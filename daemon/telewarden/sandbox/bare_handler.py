@@ -1,4 +1,7 @@
-"""The floor of intake: a Telethon client whose handler only counts. A process of its own; prints one line of JSON."""
+"""The floor of intake: a Telethon client whose handler only counts. A process of its own.
+
+Prints "ready", and writes a file of JSON.
+"""
 
 import argparse
 import asyncio
@@ -48,6 +51,7 @@ def main() -> None:
     parser.add_argument("--public-key", type=Path, required=True)
     parser.add_argument("--expect", type=int, required=True)
     parser.add_argument("--core", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     os.sched_setaffinity(0, {options.core})
     settings = ClientSettings(
@@ -56,7 +60,7 @@ def main() -> None:
     import uvloop
 
     found = uvloop.run(count(settings, options.expect, 120.0))
-    sys.stdout.write(json.dumps(found) + "\n")
+    options.output.write_text(json.dumps(found), encoding="ascii")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ async def _bare(stack: Stack, core: int) -> tuple[float, dict[str, float]]:
     await stack.telegram.sign_in(session)
     steady = int(STEADY_RATE * STEADY_S / 3)
     command = [sys.executable, "-m", "telewarden.sandbox.bare_handler", "--session", str(session)]
-    command += ["--address", f"127.0.0.1:{stack.telegram.port}", "--core", str(core)]
+    result = session.with_name("result.json")
+    command += ["--output", str(result), "--address", f"127.0.0.1:{stack.telegram.port}", "--core", str(core)]
     command += ["--public-key", str(stack.telegram.public_key_file), "--expect", str(steady + BURST)]
     posted_ms: dict[str, float] = {}
     async with await anyio.open_process(command, stderr=None) as process:
@@ -77,10 +78,8 @@ async def _bare(stack: Stack, core: int) -> tuple[float, dict[str, float]]:
             await anyio.sleep(1 / STEADY_RATE)
         began = time.time()
         await _post_burst(stack)
-        async for chunk in process.stdout:
-            output += chunk
         await process.wait()
-    seen: dict[str, float] = json.loads(output.split(b"\n", 1)[1])["seen"]
+    seen: dict[str, float] = json.loads(result.read_text(encoding="ascii"))["seen"]
     seconds = max(seen.values()) / 1000 - began
     return BURST / seconds, percentiles([seen[key] - at_ms for key, at_ms in posted_ms.items()])
 

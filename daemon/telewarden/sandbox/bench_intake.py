@@ -3,6 +3,7 @@ run."""
 
 import json
 import os
+import random
 import sys
 import tempfile
 import time
@@ -26,7 +27,13 @@ _TEXT = "BUY PETR4 31.20 target 32.00 stop 30.80 " * 7
 async def measure() -> dict[str, Figure]:
     """All figures of the group."""
     with tempfile.TemporaryDirectory(prefix="telewarden-bench-") as name:
-        return {**await _rates(Path(name) / "few"), **await _idle(Path(name) / "many")}
+        folder = Path(name)
+        return {
+            **await _rates(folder / "few"),
+            **await _watched(folder / "watched", 20, 20.0, goal_ms=1500.0),
+            **await _watched(folder / "watched-many", MANY_CHANNELS, 60.0, goal_ms=15_000.0),
+            **await _idle(folder / "many"),
+        }
 
 
 async def _rates(folder: Path) -> dict[str, Figure]:
@@ -44,6 +51,14 @@ async def _rates(folder: Path) -> dict[str, Figure]:
                         ours["latency_ms"][percentile], "ms", bare["latency_ms"][percentile], "<=", 100.0
                     )
         return figures
+
+
+async def _watched(folder: Path, channels: int, seconds: float, *, goal_ms: float) -> dict[str, Figure]:
+    """Post → accepted when Telegram pushes nothing at all. The floor is half of the interval of the questions."""
+    async with _Telegram(folder, channels=channels) as telegram:
+        latency_ms = await telegram.withheld(seconds)
+    interval_ms = max(1000.0, channels / 20 * 1000)
+    return {f"watched_{channels}_p95": Figure(latency_ms["p95"], "ms", interval_ms / 2, "<=", goal_ms)}
 
 
 async def _idle(folder: Path) -> dict[str, Figure]:
@@ -118,6 +133,26 @@ class _Telegram:
             "latency_ms": percentiles([seen[key] - at_ms for key, at_ms in posted_ms.items()]),
         }
 
+    async def withheld(self, seconds: float) -> dict[str, float]:
+        """Post → accepted in ms, of posts all over the channels, without a single push."""
+        posted_ms: dict[str, float] = {}
+        count = int(seconds * STEADY_RATE)
+        dice = random.Random(1)
+
+        async def post() -> None:
+            await self._control.fault("swallow", pushes=1_000_000)
+            for _ in range(count):
+                channel_id = dice.choice(self._channel_ids)
+                at_ms = time.time() * 1000
+                done = await self._control.post(channel_id, _TEXT)
+                posted_ms[f"{-channel_id - 10**12}:{done.message_id}"] = at_ms
+                await anyio.sleep(1 / STEADY_RATE)
+
+        found = await self.start(
+            "telewarden.sandbox.intake_alone", "withheld", ["--expect", str(count)], post
+        )
+        return percentiles([found["seen"][key] - at_ms for key, at_ms in posted_ms.items()])
+
     async def start(
         self, module: str, name: str, options: Sequence[str], when_ready: Callable[[], Awaitable[object]]
     ) -> dict[str, Any]:
@@ -125,7 +160,8 @@ class _Telegram:
         session = self._folder / name / "client.session"
         await self._server.sign_in(session)
         command = [sys.executable, "-m", module, "--session", str(session), "--core", str(self._core)]
-        command += ["--address", f"127.0.0.1:{self._server.port}"]
+        result = session.with_name("result.json")
+        command += ["--output", str(result), "--address", f"127.0.0.1:{self._server.port}"]
         command += ["--public-key", str(self._server.public_key_file), *options]
         if module.endswith("intake_alone"):
             command.append(f"--channels={','.join(map(str, self._channel_ids))}")
@@ -137,9 +173,7 @@ class _Telegram:
                 if b"ready\n" in output:
                     break
             await when_ready()
-            async for chunk in process.stdout:
-                output += chunk
             if await process.wait() != 0:
                 raise RuntimeError(f"{module} failed with status {process.returncode}")
-        found: dict[str, Any] = json.loads(output.split(b"ready\n", 1)[1])
+        found: dict[str, Any] = json.loads(result.read_text(encoding="ascii"))
         return found

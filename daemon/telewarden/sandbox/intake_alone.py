@@ -1,7 +1,7 @@
 """Intake without anything behind it: the listener and the journal, on one core. A process of its own for the
 benchmarks.
 
-Prints "ready", then one line of JSON: when each post was accepted, or what an idle time cost.
+Prints "ready", and writes a file of JSON: when each post was accepted, or what an idle time cost.
 """
 
 import argparse
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--expect", type=int, default=0)
     parser.add_argument("--idle", type=float, default=0.0)
     parser.add_argument("--core", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     os.sched_setaffinity(0, {options.core})
     settings = ClientSettings(
@@ -125,7 +126,7 @@ def main() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found = runner.run(take_in(settings, channel_ids, options.expect, options.idle))
-    sys.stdout.write(json.dumps(found) + "\n")
+    options.output.write_text(json.dumps(found), encoding="ascii")
 
 
 if __name__ == "__main__":

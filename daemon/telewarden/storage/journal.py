@@ -17,8 +17,8 @@ import anyio.to_thread
 import msgspec
 
 from telewarden.messages import Event
-from telewarden.storage.acceptance import Channel, Observation, accept
-from telewarden.storage.journal_file import JournalError, JournalFile
+from telewarden.storage.acceptance import Channel, Known, Observation, accept
+from telewarden.storage.journal_file import JournalError, JournalFile, encode
 from telewarden.storage.signal import Signal
 from telewarden.storage.tail import Record, Tail
 
@@ -52,6 +52,8 @@ class _Commit:
     last_us: int
     clock_us: Callable[[], int]
     accepted: list[Record] = field(default_factory=list)
+    rows: list[tuple[int, int, bytes]] = field(default_factory=list)
+    known_now: dict[tuple[int, int], Known] = field(default_factory=dict)
 
     def now_us(self) -> int:
         """The time of the next event: strictly increasing, also when the clock is set back."""
@@ -60,15 +62,24 @@ class _Commit:
 
     def add(self, events: Sequence[Event], at_us: int) -> list[Record]:
         """Give events their positions and write them."""
-        numbered = [(self.next_position + n, at_us, event) for n, event in enumerate(events)]
-        sizes = self.file.append(numbered)
-        records = [
-            Record(position, event, at, size)
-            for (position, at, event), size in zip(numbered, sizes, strict=True)
-        ]
-        self.next_position += len(records)
+        records = []
+        for event in events:
+            body = encode(event)
+            self.rows.append((self.next_position, at_us, body))
+            records.append(Record(self.next_position, event, at_us, len(body)))
+            self.next_position += 1
         self.accepted.extend(records)
         return records
+
+    def known(self, channel_id: int, message_id: int) -> Known | None:
+        """What is known of a message at this point of the transaction."""
+        return self.known_now.get((channel_id, message_id)) or self.file.known(channel_id, message_id)
+
+    def write(self) -> None:
+        """Hand over what was kept back, so that it is written in few statements."""
+        self.file.append(self.rows)
+        self.file.put_known(self.known_now)
+        self.rows, self.known_now = [], {}
 
 
 def wall_clock_us() -> int:
@@ -225,6 +236,7 @@ class Journal:
         """Ids from low to high, both included, that were accepted and are not known to be deleted."""
 
         def job(commit: _Commit) -> list[int]:
+            commit.write()
             return commit.file.known_between(channel_id, low, high)
 
         return await self._submit(job)
@@ -276,6 +288,7 @@ def _run_jobs(commit: _Commit, jobs: Sequence[_Job]) -> None:
     try:
         for job in jobs:
             job.result = job.run(commit)
+        commit.write()
         commit.file.commit()
     except BaseException:
         commit.file.rollback()
@@ -292,13 +305,13 @@ def _accept_all(
     touched: set[int] = set(pts)
     for observation in observations:
         channel = commit.channels[observation.channel_id]
-        known = commit.file.known(observation.channel_id, observation.message_id)
+        known = commit.known(observation.channel_id, observation.message_id)
         at_us = commit.now_us()
         events, after, place = accept(observation, known, channel, at_us)
         if events:
             records += commit.add(events, at_us)
         if after is not None and after is not known:
-            commit.file.put_known(observation.channel_id, observation.message_id, after)
+            commit.known_now[observation.channel_id, observation.message_id] = after
         if place is not channel:
             commit.channels[channel.channel_id] = place
         touched.add(channel.channel_id)
@@ -306,24 +319,25 @@ def _accept_all(
         touched.add(checkpoint[0])
     for channel_id in touched:
         before = commit.channels[channel_id]
-        place = _moved(commit.file, before, checkpoint)
+        place = _moved(commit, before, checkpoint)
         place = msgspec.structs.replace(place, pts=max(place.pts, pts.get(channel_id, 0)))
         commit.channels[channel_id] = place
         commit.file.put_channel(place)
     return records
 
 
-def _moved(file: JournalFile, channel: Channel, checkpoint: tuple[int, int] | None) -> Channel:
+def _moved(commit: _Commit, channel: Channel, checkpoint: tuple[int, int] | None) -> Channel:
     """The channel's place after its checkpoint moved: as told, then over what is known without a gap."""
     reached = channel.checkpoint
     if checkpoint is not None and checkpoint[0] == channel.channel_id:
         reached = max(reached, checkpoint[1])
-    while reached < channel.top and file.known(channel.channel_id, reached + 1) is not None:
+    while reached < channel.top and commit.known(channel.channel_id, reached + 1) is not None:
         reached += 1
     floor = channel.floor
     if channel.top - floor >= KNOWN_A_CHANNEL + _PRUNE_EVERY:
         floor = channel.top - KNOWN_A_CHANNEL
-        file.forget_known(channel.channel_id, floor)
+        commit.write()
+        commit.file.forget_known(channel.channel_id, floor)
     return msgspec.structs.replace(channel, checkpoint=reached, floor=floor)
 
 

@@ -5,7 +5,7 @@ Synchronous; one thread at a time.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -31,7 +31,8 @@ create table if not exists known (
 _UPGRADES = {1: "alter table channels add column pts integer not null default 0"}
 """What brings a file of an older format to the next one."""
 
-_encode = msgspec.msgpack.Encoder().encode
+encode = msgspec.msgpack.Encoder().encode
+"""An event as the file keeps it."""
 _decode = msgspec.msgpack.Decoder(Event).decode
 
 
@@ -102,11 +103,9 @@ class JournalFile:
         row = self._db.execute("select max(position) from events").fetchone()
         return max(int(row[0] or 0), self.meta("flushed") or 0)
 
-    def append(self, events: Sequence[tuple[int, int, Event]]) -> list[int]:
-        """Write (position, accepted at, event); returns the size of each in bytes."""
-        encoded = [(position, at_us, _encode(event)) for position, at_us, event in events]
-        self._db.executemany("insert into events values (?, ?, ?)", encoded)
-        return [len(body) for _, _, body in encoded]
+    def append(self, rows: Sequence[tuple[int, int, bytes]]) -> None:
+        """Write events: (position, accepted at, encoded event)."""
+        self._db.executemany("insert into events values (?, ?, ?)", rows)
 
     def events(self, after: int) -> Iterable[tuple[int, int, Event, int]]:
         """(position, accepted at, event, size in bytes) of every event after a position, oldest first."""
@@ -147,11 +146,11 @@ class JournalFile:
         ).fetchone()
         return None if row is None else Known(row[0], row[1], row[2], bool(row[3]))
 
-    def put_known(self, channel_id: int, message_id: int, known: Known) -> None:
-        """Keep what is known of a message."""
-        self._db.execute(
+    def put_known(self, known: Mapping[tuple[int, int], Known]) -> None:
+        """Keep what is known of messages, by (channel id, message id)."""
+        self._db.executemany(
             "insert or replace into known values (?, ?, ?, ?, ?, ?)",
-            (channel_id, message_id, known.version, known.digest, known.at_us, known.deleted),
+            [(*key, k.version, k.digest, k.at_us, k.deleted) for key, k in known.items()],
         )
 
     def known_between(self, channel_id: int, low: int, high: int) -> list[int]:
