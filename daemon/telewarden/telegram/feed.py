@@ -24,6 +24,14 @@ class Flooded(Exception):
         super().__init__(f"Telegram asks to wait {wait_s:.0f} s")
 
 
+class Unreadable(Exception):
+    """Telegram answered with something that is newer than this version. constructor_id: what it does not know."""
+
+    def __init__(self, constructor_id: int) -> None:
+        self.constructor_id = constructor_id
+        super().__init__(f"Telegram answered with something unknown, constructor {constructor_id:#010x}")
+
+
 class ChannelClosed(Exception):
     """The account has no access to a channel (any more)."""
 
@@ -71,15 +79,22 @@ class Connection(Protocol):
         ...
 
     async def places(self, channel_ids: Sequence[int]) -> dict[int, Place]:
-        """How far each channel is that the account can read. Some requests for all of them."""
+        """How far each channel is that the account can read. Some requests for all of them. Raises Unreadable."""
         ...
 
     async def difference(self, channel_id: int, pts: int, limit: int) -> Difference:
-        """What changed in a channel since a pts. Raises ChannelClosed."""
+        """What changed in a channel since a pts. Raises ChannelClosed, Unreadable."""
+        ...
+
+    async def pts(self, channel_id: int) -> int:
+        """How many changes a channel has had. Raises ChannelClosed."""
         ...
 
     async def after(self, channel_id: int, message_id: int, limit: int) -> list[Seen]:
-        """A channel's messages after an id, oldest first. Raises ChannelClosed."""
+        """A channel's messages after an id, oldest first. One that this version cannot read is there too, by its id.
+
+        Raises ChannelClosed.
+        """
         ...
 
     async def newest(self, channel_id: int, limit: int, before: int = 0) -> list[Seen]:

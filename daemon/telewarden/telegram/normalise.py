@@ -52,6 +52,12 @@ def seen_from(message: Any, channel_id: int, asked_at_us: int | None = None) -> 
     return Seen(channel_id, message.id, content, _seconds(edit_date), asked_at_us)
 
 
+def unknown_message(channel_id: int, message_id: int, constructor_id: int) -> Seen:
+    """What is left of a message that is newer than this version: that it is there."""
+    metadata = canonical_json({"notUnderstood": f"{constructor_id:#010x}"})
+    return Seen(channel_id, message_id, Content(media_type="unknown", metadata=metadata))
+
+
 def _not_understood(message: Any) -> Content:
     medium = type(getattr(message, "media", None) or getattr(message, "action", None)).__name__
     return Content(

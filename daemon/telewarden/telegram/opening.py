@@ -8,7 +8,7 @@ import structlog
 from telewarden.storage.acceptance import Channel
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
-from telewarden.telegram.feed import Connection, Flooded, Place
+from telewarden.telegram.feed import Connection, Flooded, Place, Unreadable
 from telewarden.telegram.reading import Asking
 
 log = structlog.get_logger(__name__)
@@ -39,14 +39,15 @@ class ChannelOpener:
     async def find(self, channel_ids: Sequence[int]) -> tuple[set[int], dict[int, Place]]:
         """The channels that can be read, and how far they are, as far as that is known.
 
-        Where Telegram makes that wait, what the session and the journal know serves. Raises Flooded if that is nothing.
+        Where Telegram makes that wait, or answers with something unknown, what the session and the journal know serves.
+        Raises Flooded, Unreadable if that is nothing.
         """
         try:
             places = await self._asking.ask("dialogs", None, lambda: self._connection.places(channel_ids))
-        except Flooded as error:
+        except (Flooded, Unreadable) as error:
             known = [channel_id for channel_id in channel_ids if channel_id in self._journal.channels]
             readable = self._connection.reachable(known)
-            log.warning("telegram_flood_wait", method="dialogs", wait_s=error.wait_s)
+            log.warning("dialogs_not_read", error=str(error))
             if not readable:
                 raise
             return readable, {}

@@ -10,14 +10,16 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 import anyio
+import structlog
 
 from telewarden.storage.acceptance import Gone, Observation, Seen
 from telewarden.storage.journal import Journal
-from telewarden.telegram.feed import Connection, Difference, Flooded
+from telewarden.telegram.feed import Connection, Difference, Flooded, Place, Unreadable
 from telewarden.telegram.intake import IntakeSettings
 from telewarden.telegram.pacing import Budget, FloodWaits
 from telewarden.telegram.pts import PushedAhead
 
+log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 DIFFERENCE = 100
@@ -93,12 +95,12 @@ class ChannelReader:
     def _settings(self) -> IntakeSettings:
         return self._settings_now()
 
-    async def read(self, channel_id: int, *, pts: int, window: bool) -> None:
-        """Read everything that is new. pts: a count that the channel had reached before this call, 0 if none is known.
+    async def read(self, channel_id: int, *, place: Place | None, window: bool) -> None:
+        """Read everything that is new. place: how far the channel was before this call, as far as is known.
 
         window: compare the newest posts too, although nothing says that one changed.
         """
-        followed = Followed(False, 0, pts)
+        followed = Followed(False, 0, place.pts if place else 0)
         if self._journal.channels[channel_id].pts:
             followed = await self.follow(channel_id)
         if not followed.is_told:
@@ -109,8 +111,8 @@ class ChannelReader:
                 reached = self._ahead.extend(channel_id, followed.pts)
                 await self._accept((), source="history", pts={channel_id: reached})
             return
-        place = self._journal.channels[channel_id]
-        if place.checkpoint < place.top:
+        channel = self._journal.channels[channel_id]
+        if channel.checkpoint < max(channel.top, place.top if place else 0):
             await self._catch_up(channel_id)
         if window:
             await self._compare(channel_id, 0.0)
@@ -119,7 +121,13 @@ class ChannelReader:
         """Read what changed since the channel's count, to the end. If Telegram cannot tell, the count is forgotten."""
         events = 0
         while True:
-            difference = await self._difference(channel_id, self._journal.channels[channel_id].pts)
+            try:
+                difference = await self._difference(channel_id, self._journal.channels[channel_id].pts)
+            except Unreadable as error:
+                # History can be read around it. Where the channel is has to be known before that.
+                log.warning("difference_unreadable", channel_id=channel_id, error=str(error))
+                now = await self._asking.ask("full", channel_id, partial(self._connection.pts, channel_id))
+                difference = Difference((), now, is_too_long=True)
             if difference.is_too_long:
                 await self._journal.forget_pts(channel_id)
                 return Followed(False, events, difference.pts)

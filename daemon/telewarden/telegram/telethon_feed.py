@@ -24,8 +24,9 @@ from telewarden.telegram.feed import (
     Push,
     SessionUnusable,
     TelegramUnavailable,
+    Unreadable,
 )
-from telewarden.telegram.normalise import seen_from
+from telewarden.telegram.normalise import seen_from, unknown_message
 from telewarden.telegram.session import LOGIN_HINT, check_session_file
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ T = TypeVar("T")
 PUSHES_HELD = 10_000
 """Pushes that may wait for the journal; what comes beyond is dropped, and the channel's history is read instead."""
 _DISCONNECT_S = 5.0
+_IDS_A_REQUEST = 100
 _CLOSED = (
     errors.ChannelPrivateError,
     errors.ChannelInvalidError,
@@ -42,7 +44,6 @@ _CLOSED = (
 )
 _UNREADABLE = (
     errors.InvalidBufferError,
-    errors.TypeNotFoundError,
     errors.common.InvalidChecksumError,
     errors.common.BadMessageError,
     errors.common.ReadCancelledError,
@@ -83,6 +84,7 @@ class TelethonConnection:
         self._client = client
         self._timeout_s = request_timeout_s
         self._peers: dict[int, Any] = {}
+        self._tops: dict[int, int] = {}
         self._pushed: deque[Push] = deque()
         self._arrived = Signal()
         self._overflowed: set[int] = set()
@@ -166,6 +168,7 @@ class TelethonConnection:
             async for dialog in self._client.iter_dialogs():
                 if dialog.id in wanted:
                     self._peers[dialog.id] = dialog.input_entity
+                    self._tops[dialog.id] = max(self._tops.get(dialog.id, 0), dialog.dialog.top_message)
                     found[dialog.id] = Place(dialog.dialog.top_message, dialog.dialog.pts or 0)
             return found
 
@@ -179,6 +182,7 @@ class TelethonConnection:
         request = functions.updates.GetChannelDifferenceRequest(peer, everything, max(pts, 1), limit)
         answer = await self._ask(self._client(request))
         if isinstance(answer, types.updates.ChannelDifferenceTooLong):
+            self._tops[channel_id] = answer.dialog.top_message
             return Difference((), answer.dialog.pts or 0, is_too_long=True)
         if isinstance(answer, types.updates.ChannelDifferenceEmpty):
             return Difference((), answer.pts)
@@ -189,6 +193,12 @@ class TelethonConnection:
                 seen += change.observations
         return Difference(tuple(seen), answer.pts, bool(answer.final))
 
+    async def pts(self, channel_id: int) -> int:
+        """See the protocol."""
+        request = functions.channels.GetFullChannelRequest(utils.get_input_channel(self._peer(channel_id)))
+        full = (await self._ask(self._client(request))).full_chat
+        return int(full.pts)
+
     def _peer(self, channel_id: int) -> Any:
         if not self.reachable([channel_id]):
             raise ChannelClosed("the account cannot read it")
@@ -196,15 +206,51 @@ class TelethonConnection:
 
     async def after(self, channel_id: int, message_id: int, limit: int) -> list[Seen]:
         """See the protocol."""
-        return await self._messages(channel_id, limit=limit, min_id=message_id, reverse=True, wait_time=0)
+        try:
+            return await self._messages(channel_id, limit=limit, min_id=message_id, reverse=True, wait_time=0)
+        except Unreadable:
+            found: list[Seen] = []
+            top, first = self._tops.get(channel_id, 0), message_id + 1
+            page: list[Seen] | None = None
+            # The top may be older than what is asked for: where something was found there may be more.
+            while len(found) < limit and (page is None or page or first <= top):
+                page = await self.existing(channel_id, range(first, first + _IDS_A_REQUEST))
+                found += page
+                first += _IDS_A_REQUEST
+            return sorted(found, key=lambda seen: seen.message_id)[:limit]
 
     async def newest(self, channel_id: int, limit: int, before: int = 0) -> list[Seen]:
         """See the protocol."""
-        return await self._messages(channel_id, limit=limit, max_id=before, wait_time=0)
+        try:
+            return await self._messages(channel_id, limit=limit, max_id=before, wait_time=0)
+        except Unreadable:
+            found: list[Seen] = []
+            last = before - 1 if before else self._tops.get(channel_id, 0)
+            while len(found) < limit and last > 0:
+                ids = range(max(1, last - _IDS_A_REQUEST + 1), last + 1)
+                found += await self.existing(channel_id, ids)
+                last = ids[0] - 1
+            return sorted(found, key=lambda seen: -seen.message_id)[:limit]
 
     async def existing(self, channel_id: int, message_ids: Sequence[int]) -> list[Seen]:
-        """See the protocol."""
-        return await self._messages(channel_id, ids=list(message_ids))
+        """See the protocol. Telegram answers for all or none: one that cannot be read is found by halving."""
+        try:
+            return await self._messages(channel_id, ids=list(message_ids))
+        except Unreadable as error:
+            if len(message_ids) == 1:
+                log.error(
+                    "message_not_known",
+                    channel_id=channel_id,
+                    message_id=message_ids[0],
+                    constructor_id=f"{error.constructor_id:#010x}",
+                    hint="a newer version of Telewarden may know it; it is kept without its content",
+                )
+                return [unknown_message(channel_id, message_ids[0], error.constructor_id)]
+            middle = len(message_ids) // 2
+            return [
+                *await self.existing(channel_id, message_ids[:middle]),
+                *await self.existing(channel_id, message_ids[middle:]),
+            ]
 
     async def _messages(self, channel_id: int, **which: Any) -> list[Seen]:
         peer = self._peer(channel_id)
@@ -232,6 +278,9 @@ class TelethonConnection:
             raise SessionUnusable(
                 f"Telegram no longer accepts the session ({error}); {LOGIN_HINT}"
             ) from error
+        except errors.TypeNotFoundError as error:
+            # Its text quotes what could not be read, which may be anything.
+            raise Unreadable(error.invalid_constructor_id) from None
         except TimeoutError as error:
             raise TelegramUnavailable("Telegram did not answer in time") from error
         except (OSError, EOFError, sqlite3.Error, errors.RPCError, errors.SecurityError, ValueError) as error:

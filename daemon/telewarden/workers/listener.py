@@ -26,6 +26,7 @@ from telewarden.telegram.feed import (
     Place,
     SessionUnusable,
     TelegramUnavailable,
+    Unreadable,
 )
 from telewarden.telegram.intake import IntakeSettings, Lags, TelegramState
 from telewarden.telegram.opening import ChannelOpener
@@ -97,7 +98,7 @@ class Listener:
             except* SessionUnusable as group:
                 self._lost(ctx, group, session=False)
                 await self._pause(ctx, _SESSION_RETRY_S)
-            except* (TelegramUnavailable, Flooded) as group:
+            except* (TelegramUnavailable, Flooded, Unreadable) as group:
                 self._lost(ctx, group, session=True)
                 waits = [leaf.wait_s for leaf in leaves(group) if isinstance(leaf, Flooded)]
                 pause_s = max(waits, default=retry_s * random.uniform(0.5, 1.0))  # noqa: S311
@@ -370,8 +371,7 @@ class Listener:
             self._reading.add(channel_id)
             self._reads += 1
             try:
-                place = self._places.get(channel_id)
-                await reader.read(channel_id, pts=place.pts if place else 0, window=window)
+                await reader.read(channel_id, place=self._places.get(channel_id), window=window)
                 if window:
                     self._compared[channel_id] = self._journal.channels[channel_id].pts
                 self._state.closed_channels.pop(channel_id, None)

@@ -60,6 +60,7 @@ class Methods:
             f.messages.GetHistoryRequest: self._history,
             f.channels.GetMessagesRequest: self._messages,
             f.channels.GetChannelsRequest: self._channels,
+            f.channels.GetFullChannelRequest: self._full_channel,
         }
 
     def answer(self, request: Any, key_id: bytes) -> Any:
@@ -100,6 +101,21 @@ class Methods:
             common_chats_count=0,
         )
         return types.users.UserFull(full, [], [self._account.user()])
+
+    def _full_channel(self, request: Any, key_id: bytes) -> Any:
+        channel = self._channel(request.channel)
+        full = types.ChannelFull(
+            id=channel.bare_id,
+            about="",
+            read_inbox_max_id=0,
+            read_outbox_max_id=0,
+            unread_count=0,
+            chat_photo=types.PhotoEmpty(0),
+            notify_settings=types.PeerNotifySettings(),
+            bot_info=[],
+            pts=channel.pts,
+        )
+        return types.messages.ChatFull(full, [channel.tl()], [])
 
     def _config(self) -> Any:
         host, port = self._address
