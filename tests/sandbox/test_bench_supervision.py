@@ -11,7 +11,9 @@ from telewarden.sandbox.figures import Figure
 
 
 def test_every_figure_is_measured_beside_its_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = bench_supervision.Sizes(beats=50, rounds=3, crashes=5, children=10, idle_s=0.05)
+    tiny = bench_supervision.Sizes(
+        beats=50, rounds=3, crashes=5, crash_rounds=2, children=10, idle_s=0.05, idle_rounds=2
+    )
     monkeypatch.setattr(bench_supervision, "SIZES", tiny)
     done = CliRunner().invoke(app, ["bench", "--only", "supervision", "--json"])
     assert done.exit_code == 0, done.output

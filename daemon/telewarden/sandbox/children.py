@@ -16,7 +16,7 @@ import anyio
 
 from telewarden_supervisors import ChildSpec, Supervisor, WorkerContext
 
-HEARTBEAT_TIMEOUT_S = 5.0
+HEARTBEAT_TIMEOUT_S = 3.0
 
 
 async def _live(phase: float, beat_every_s: float | None, beat: Callable[[], None]) -> None:
