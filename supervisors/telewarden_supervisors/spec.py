@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
@@ -61,6 +61,7 @@ class Policy:
     intensity: Intensity | None
     wait_ready: bool
     significant: bool
+    dependencies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.significant and self.restart is Restart.PERMANENT:
@@ -89,6 +90,11 @@ class ChildSpec:
         whether the supervisor itself is ready only then. False for a worker that may take long. Under
         one_for_one nobody waits any more once the supervisor has been ready.
     significant: its end by itself may stop the supervisor, see `AutoShutdown`; not for a permanent child.
+    dependencies: names of siblings before it, none of them temporary. It starts only while each of them is
+        ready, or has finished, whatever their `wait_ready` says. When one fails or is restarted by hand, it is
+        stopped, and starts again after that one; when one is terminated by hand, it is stopped and waits.
+        While it waits it is not ready: it holds later siblings up if its own `wait_ready` says so. One that
+        is held down because a dependency was terminated holds nobody up.
 
     Raises ValueError for a bad name, a time-out that is not positive, or a significant permanent child.
     """
@@ -103,6 +109,7 @@ class ChildSpec:
     intensity: Intensity | None = None
     wait_ready: bool = True
     significant: bool = False
+    dependencies: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -120,6 +127,7 @@ class ChildSpec:
             intensity=self.intensity,
             wait_ready=self.wait_ready,
             significant=self.significant,
+            dependencies=tuple(self.dependencies),
         )
 
 
@@ -132,13 +140,14 @@ class SupervisorSpec:
     strategy: who is restarted with a failed child.
     intensity: how many restarts under it are too many; then it gives up, which is its failure to its parent.
     auto_shutdown: whether it stops when significant children end by themselves.
-    restart, backoff, wait_ready, significant: as in `ChildSpec`.
+    restart, backoff, wait_ready, significant, dependencies: as in `ChildSpec`.
     own_intensity: what `ChildSpec.intensity` is for a worker.
     start_timeout_s, stop_timeout_s: as in `ChildSpec`, but without a limit by default, as in OTP, since each
         child below has its own. It is ready when its children are (see `Supervisor.wait_ready`).
 
     Raises ValueError for a bad name, children with one name, a time-out that is not positive, a significant
-    permanent supervisor, or a significant child under one that never shuts down by itself.
+    permanent supervisor, a significant child under one that never shuts down by itself, or a child's
+    dependency that is not a sibling before it or is temporary.
     """
 
     name: str
@@ -153,6 +162,7 @@ class SupervisorSpec:
     own_intensity: Intensity | None = None
     wait_ready: bool = True
     significant: bool = False
+    dependencies: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -160,8 +170,9 @@ class SupervisorSpec:
         repeated = sorted(name for name, count in counts.items() if count > 1)
         if repeated:
             raise ValueError(f"names must be unique among siblings; repeated: {', '.join(repeated)}")
-        for child in self.children:
+        for place, child in enumerate(self.children):
             check_significance(child, self.auto_shutdown)
+            check_dependencies(child, self.children[:place], self.children[place + 1 :])
         self.policy  # noqa: B018 - a bad value is told where it was written
 
     @property
@@ -176,6 +187,7 @@ class SupervisorSpec:
             intensity=self.own_intensity,
             wait_ready=self.wait_ready,
             significant=self.significant,
+            dependencies=tuple(self.dependencies),
         )
 
 
@@ -192,3 +204,33 @@ def check_significance(child: AnySpec, auto_shutdown: AutoShutdown) -> None:
     """Raises ValueError for a significant child under a supervisor that never shuts down by itself, as in OTP."""
     if child.significant and auto_shutdown is AutoShutdown.NEVER:
         raise ValueError(f"{child.name} is significant, but auto_shutdown is NEVER")
+
+
+def check_dependencies(child: AnySpec, earlier: Iterable[AnySpec], later: Iterable[AnySpec] = ()) -> None:
+    """Raises ValueError for a dependency that is no sibling before the child or is temporary.
+
+    Raises TypeError for a string, whose letters would be taken for names.
+    """
+    if isinstance(child.dependencies, str):
+        raise TypeError(
+            f"{child.name}: dependencies are a sequence of names; write ({child.dependencies!r},) for one"
+        )
+    if not child.dependencies:
+        return
+    known = {sibling.name: sibling for sibling in earlier}
+    follow = {sibling.name for sibling in later}
+    for name in child.dependencies:
+        if name == child.name:
+            raise ValueError(f"{child.name} depends on itself; take it out of its dependencies")
+        if name in follow:
+            raise ValueError(f"{child.name} depends on {name}, which starts after it; move {name} before it")
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise ValueError(
+                f"{child.name} depends on {name!r}, which is no sibling; name one of those before it: {names}"
+            )
+        if known[name].restart is Restart.TEMPORARY:
+            raise ValueError(
+                f"{child.name} depends on {name}, which is temporary and does not come back; "
+                f"make {name} permanent or transient"
+            )
