@@ -22,7 +22,13 @@ from telewarden_supervisors.occurrences import (
     StartRequested,
     TerminateRequested,
 )
-from telewarden_supervisors.spec import AnySpec, check_dependencies, check_significance
+from telewarden_supervisors.spec import (
+    AnySpec,
+    Arguments,
+    ChildTemplate,
+    check_dependencies,
+    check_significance,
+)
 from telewarden_supervisors.state import ALIVE, Child, State, SupervisorState
 
 RUNS = (State.STARTING, State.RUNNING)
@@ -54,6 +60,20 @@ async def start_child(driver: Driver, spec: AnySpec) -> None:
         raise DependencyStopped(driver.state.path, spec.name, stopped)
     driver.specs[spec.name] = spec
     await _started(driver, spec.name, 1, lambda: driver.feed(StartRequested(spec.name, spec.policy)))
+
+
+async def start_child_from(
+    driver: Driver, template: ChildTemplate[*Arguments], *arguments: *Arguments
+) -> str:
+    """Adds a child made from a template, waits until it is ready, and returns its name."""
+    _must_run(driver)
+    numbers = driver.template_children
+    numbers[template.name] += 1
+    while f"{template.name}-{numbers[template.name]}" in driver.state.children:
+        numbers[template.name] += 1
+    spec = template.child(numbers[template.name], *arguments)
+    await start_child(driver, spec)
+    return spec.name
 
 
 async def restart_child(driver: Driver, name: str) -> None:

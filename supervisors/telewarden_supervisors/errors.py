@@ -64,10 +64,12 @@ class NotRunning(SupervisionError):
 class StartFailed(SupervisionError):
     """A child that was asked to start ended before it was ready; the cause is chained.
 
-    The supervisor goes on with it as its specification says.
+    `path` names it, with the root supervisor's name first. The supervisor goes on with it as its
+    specification says.
     """
 
     def __init__(self, path: str, name: str, failure: Failure | None) -> None:
+        self.path = f"{path}/{name}"
         why = "it was stopped" if failure is None else failure.text
         super().__init__(f"{path}/{name} ended before it was ready: {why}")
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVarTuple, Unpack
 
 from telewarden_supervisors.backoff import Backoff, Intensity
 from telewarden_supervisors.context import WorkerContext
 
 Worker: TypeAlias = Callable[[WorkerContext], Awaitable[None]]
+Arguments = TypeVarTuple("Arguments")
 
 
 class Restart(Enum):
@@ -73,34 +74,11 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class ChildSpec:
-    """One worker and how it is supervised (OTP "supervisor", child specification).
-
-    name: unique under its supervisor; not empty, without "/".
-    worker: `async def worker(ctx) -> None`; runs until it is cancelled, unless it is transient or temporary.
-    restart: when it is started again.
-    start_timeout_s: from its start to `ctx.ready()`; longer counts as a failure. None: no limit.
-    stop_timeout_s: from its cancellation to its end; longer and it is *stuck*. None: no limit.
-        The default is OTP's.
-    heartbeat_timeout_s: once ready, the longest time between two `ctx.beat()`; longer counts as a failure.
-        `ready()` is the first beat. None: it need not beat.
-    backoff: the delay before a restart.
-    intensity: a limit for this child alone, beside its supervisor's.
-    wait_ready: whether the next sibling starts only after this one is ready (OTP's synchronous `init`), and
-        whether the supervisor itself is ready only then. False for a worker that may take long. Under
-        one_for_one nobody waits any more once the supervisor has been ready.
-    significant: its end by itself may stop the supervisor, see `AutoShutdown`; not for a permanent child.
-    dependencies: names of siblings before it, none of them temporary. It starts only while each of them is
-        ready, or has finished, whatever their `wait_ready` says. When one fails or is restarted by hand, it is
-        stopped, and starts again after that one; when one is terminated by hand, it is stopped and waits.
-        While it waits it is not ready: it holds later siblings up if its own `wait_ready` says so. One that
-        is held down because a dependency was terminated holds nobody up.
-
-    Raises ValueError for a bad name, a time-out that is not positive, or a significant permanent child.
-    """
+class _Child:
+    """What a child and a template for children have in common; see `ChildSpec`."""
 
     name: str
-    worker: Worker
+    worker: Callable[..., Awaitable[None]]
     restart: Restart = Restart.PERMANENT
     start_timeout_s: float | None = 30.0
     stop_timeout_s: float | None = 5.0
@@ -129,6 +107,59 @@ class ChildSpec:
             significant=self.significant,
             dependencies=tuple(self.dependencies),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec(_Child):
+    """One worker and how it is supervised (OTP "supervisor", child specification).
+
+    name: unique under its supervisor; not empty, without "/".
+    worker: `async def worker(ctx) -> None`; runs until it is cancelled, unless it is transient or temporary.
+    restart: when it is started again.
+    start_timeout_s: from its start to `ctx.ready()`; longer counts as a failure. None: no limit.
+    stop_timeout_s: from its cancellation to its end; longer and it is *stuck*. None: no limit.
+        The default is OTP's.
+    heartbeat_timeout_s: once ready, the longest time between two `ctx.beat()`; longer counts as a failure.
+        `ready()` is the first beat. None: it need not beat.
+    backoff: the delay before a restart.
+    intensity: a limit for this child alone, beside its supervisor's.
+    wait_ready: whether the next sibling starts only after this one is ready (OTP's synchronous `init`), and
+        whether the supervisor itself is ready only then. False for a worker that may take long. Under
+        one_for_one nobody waits any more once the supervisor has been ready.
+    significant: its end by itself may stop the supervisor, see `AutoShutdown`; not for a permanent child.
+    dependencies: names of siblings before it, none of them temporary. It starts only while each of them is
+        ready, or has finished, whatever their `wait_ready` says. When one fails or is restarted by hand, it is
+        stopped, and starts again after that one; when one is terminated by hand, it is stopped and waits.
+        While it waits it is not ready: it holds later siblings up if its own `wait_ready` says so. One that
+        is held down because a dependency was terminated holds nobody up.
+
+    Raises ValueError for a bad name, a time-out that is not positive, or a significant permanent child.
+    """
+
+    worker: Worker
+
+
+@dataclass(frozen=True, slots=True)
+class ChildTemplate(_Child, Generic[*Arguments]):
+    """Children of one kind that are started while the supervisor runs (OTP "supervisor", `simple_one_for_one`).
+
+    name: the first part of their names: "connection" gives "connection-1", "connection-2" and so on.
+    worker: `async def worker(ctx, *arguments) -> None`; each child has arguments of its own.
+
+    The other fields, and what it raises, are those of `ChildSpec`. With `Restart.TEMPORARY` a child leaves
+    nothing behind when it ends; otherwise it is restarted with the same arguments.
+    """
+
+    worker: Callable[[WorkerContext, Unpack[Arguments]], Awaitable[None]]
+
+    def child(self, number: int, *arguments: *Arguments) -> ChildSpec:
+        """The specification of one child, the `number`-th, with its arguments."""
+
+        async def worker(ctx: WorkerContext) -> None:
+            await self.worker(ctx, *arguments)
+
+        shared = {field.name: getattr(self, field.name) for field in fields(_Child)}
+        return ChildSpec(**{**shared, "name": f"{self.name}-{number}", "worker": worker})
 
 
 @dataclass(frozen=True, slots=True)

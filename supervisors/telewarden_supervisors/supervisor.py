@@ -17,7 +17,14 @@ from telewarden_supervisors.errors import ChildStuck, NotRunning, SupervisionErr
 from telewarden_supervisors.events import Event
 from telewarden_supervisors.occurrences import Begun, StopRequested
 from telewarden_supervisors.snapshot import Snapshot, children_snapshot
-from telewarden_supervisors.spec import AnySpec, AutoShutdown, Strategy, SupervisorSpec
+from telewarden_supervisors.spec import (
+    AnySpec,
+    Arguments,
+    AutoShutdown,
+    ChildTemplate,
+    Strategy,
+    SupervisorSpec,
+)
 from telewarden_supervisors.state import State
 from telewarden_supervisors.stuck import end_process
 
@@ -132,6 +139,19 @@ class Supervisor:
         no child of that supervisor, or a temporary one.
         """
         await commands.start_child(commands.supervisor_below(self._driver, under), spec)
+
+    async def start_child_from(
+        self, template: ChildTemplate[*Arguments], *arguments: *Arguments, under: str = ""
+    ) -> str:
+        """Adds a child made from a template, with arguments for its worker, and waits until it is ready.
+
+        Returns the path that `restart_child` and its kin take: its name, which no other child made from the
+        template under that supervisor had, after `under`. `under` and what is raised are as in `start_child`;
+        `StartFailed.path` names a child that failed to start.
+        """
+        driver = commands.supervisor_below(self._driver, under)
+        name = await commands.start_child_from(driver, template, *arguments)
+        return f"{under}/{name}" if under else name
 
     async def restart_child(self, path: str) -> None:
         """Stops a child if it runs, starts a fresh instance without a delay, and waits until that is ready.
