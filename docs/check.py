@@ -171,7 +171,14 @@ def missing_metrics(text: str, root: Path) -> Iterator[str]:
 
 def texts(root: Path) -> list[Path]:
     """The documents that are checked."""
-    return sorted([*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("systemd/*.md")])
+    return sorted(
+        [
+            *root.glob("*.md"),
+            *root.glob("docs/**/*.md"),
+            *root.glob("docs/**/*.mdx"),
+            *root.glob("systemd/*.md"),
+        ]
+    )
 
 
 def problems(root: Path) -> list[str]:

@@ -46,9 +46,11 @@ def check_beat(step: Step, child: Child, beat_at: float) -> None:
 
 
 def stop(step: Step, child: Child, then: Then, cause: Exception | None = None) -> None:
-    """Cancels the running instance; `then` says what follows its end."""
+    """Cancels the running instance; `then` says what follows its end, unless somebody has asked for something."""
     deadline = _after(step, child.policy.stop_timeout_s)
-    child = child._replace(state=State.STOPPING, deadline=deadline, then=then, cause=cause)
+    child = child._replace(
+        state=State.STOPPING, deadline=deadline, then=child.leaves_with or then, leaves_with=None, cause=cause
+    )
     step.put(child)
     step.publish(events.Stopping, child)
     step.actions.append(Cancel(child.name, child.instance))
@@ -111,7 +113,7 @@ def record_failure(step: Step, child: Child, cause: Exception) -> Child:
 
 
 def go_on_after_stop(step: Step, child: Child, rejoins: bool) -> None:
-    """An instance ended as it was told to. `rejoins`: its siblings are restarted and it with them."""
+    """An instance ended as it was told to. `rejoins`: it was stopped for a sibling and starts after it."""
     starts = rejoins or child.then is Then.RESTART
     if child.policy.restart is Restart.TEMPORARY and child.then is not Then.RESTART:
         del step.children[child.name]

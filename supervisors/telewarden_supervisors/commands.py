@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from telewarden_supervisors.dependencies import dependents, held_down, stopped_among
 from telewarden_supervisors.driver import Driver
 from telewarden_supervisors.errors import (
     ChildAlive,
     ChildExists,
+    ChildNeeded,
     ChildNotFound,
     ChildStuck,
+    DependencyStopped,
     NotRunning,
     StartFailed,
 )
@@ -19,7 +22,13 @@ from telewarden_supervisors.occurrences import (
     StartRequested,
     TerminateRequested,
 )
-from telewarden_supervisors.spec import AnySpec, check_significance
+from telewarden_supervisors.spec import (
+    AnySpec,
+    Arguments,
+    ChildTemplate,
+    check_dependencies,
+    check_significance,
+)
 from telewarden_supervisors.state import ALIVE, Child, State, SupervisorState
 
 RUNS = (State.STARTING, State.RUNNING)
@@ -44,18 +53,38 @@ async def start_child(driver: Driver, spec: AnySpec) -> None:
     if spec.name in driver.state.children:
         raise ChildExists(driver.state.path, spec.name)
     check_significance(spec, driver.state.auto_shutdown)
+    check_dependencies(spec, driver.specs.values())
+    children = driver.state.children
+    stopped = stopped_among(children, spec.dependencies, held_down(children))
+    if stopped is not None:
+        raise DependencyStopped(driver.state.path, spec.name, stopped)
     driver.specs[spec.name] = spec
     await _started(driver, spec.name, 1, lambda: driver.feed(StartRequested(spec.name, spec.policy)))
 
 
+async def start_child_from(
+    driver: Driver, template: ChildTemplate[*Arguments], *arguments: *Arguments
+) -> str:
+    """Adds a child made from a template, waits until it is ready, and returns its name."""
+    _must_run(driver)
+    numbers = driver.template_children
+    numbers[template.name] += 1
+    while f"{template.name}-{numbers[template.name]}" in driver.state.children:
+        numbers[template.name] += 1
+    spec = template.child(numbers[template.name], *arguments)
+    await start_child(driver, spec)
+    return spec.name
+
+
 async def restart_child(driver: Driver, name: str) -> None:
-    """Stops the child if it runs, starts it afresh, and waits until it is ready."""
+    """Stops the child and its dependents if they run, starts it afresh, and waits until it is ready."""
     number = _child(driver, name).instance + 1
+    _must_not_be_held_down(driver, name)
     await _started(driver, name, number, lambda: driver.feed(RestartRequested(name)))
 
 
 async def terminate_child(driver: Driver, name: str) -> None:
-    """Stops the child and waits until it has ended."""
+    """Stops the child after its dependents and waits until it has ended."""
     before = _child(driver, name)
 
     def is_over(state: SupervisorState) -> bool:
@@ -72,6 +101,9 @@ def delete_child(driver: Driver, name: str) -> None:
     child = _child(driver, name)
     if child.state not in (State.STOPPED, State.FINISHED):
         raise ChildAlive(driver.state.path, name, child.state.value)
+    needing = dependents(driver.state.children, name)
+    if needing:
+        raise ChildNeeded(driver.state.path, name, needing)
     driver.feed(DeleteRequested(name))
 
 
@@ -86,7 +118,8 @@ async def _started(driver: Driver, name: str, number: int, ask: Callable[[], Non
             return True
         if child.instance == number and child.state in (State.RUNNING, State.FINISHED):
             was_ready = True
-        was_stopped_instead = child.instance < number and child.state is State.STOPPED
+        is_held_down = name in held_down(state.children)
+        was_stopped_instead = child.instance < number and (child.state is State.STOPPED or is_held_down)
         return was_stopped_instead or (child.instance == number and child.state is not State.STARTING)
 
     ask()
@@ -95,6 +128,7 @@ async def _started(driver: Driver, name: str, number: int, ask: Callable[[], Non
         return
     _must_not_be_stuck(driver, name)
     _must_run(driver)
+    _must_not_be_held_down(driver, name)
     child = driver.state.children.get(name)
     of_child = (failure for failure in reversed(driver.state.failures) if failure.child == name)
     failure = None if child is not None and child.state is State.STOPPED else next(of_child, None)
@@ -110,6 +144,12 @@ def _must_not_be_stuck(driver: Driver, name: str) -> None:
     child = driver.state.children.get(name)
     if child is not None and child.state is State.STUCK:
         raise ChildStuck(driver.stacks(name))
+
+
+def _must_not_be_held_down(driver: Driver, name: str) -> None:
+    stopped = held_down(driver.state.children).get(name)
+    if stopped is not None:
+        raise DependencyStopped(driver.state.path, name, stopped)
 
 
 def _child(driver: Driver, name: str) -> Child:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -68,6 +68,7 @@ class Driver:
             auto_shutdown=spec.auto_shutdown,
         )
         self.specs: dict[str, AnySpec] = {child.name: child for child in spec.children}
+        self.template_children: Counter[str] = Counter()
         self.below: dict[str, Driver] = {}
         self.instances: dict[str, Instance] = {}
         self._escalate = escalate

@@ -34,6 +34,26 @@ class ChildAlive(SupervisionError):
         super().__init__(f"{path}/{name} is {state}: terminate it before deleting it")
 
 
+class ChildNeeded(SupervisionError):
+    """Other children depend on this one; they must be deleted before it."""
+
+    def __init__(self, path: str, name: str, dependents: Iterable[str]) -> None:
+        names = ", ".join(dependents)
+        super().__init__(
+            f"{path}/{name} cannot be deleted: {names} depend on it; terminate and delete those first"
+        )
+
+
+class DependencyStopped(SupervisionError):
+    """A child cannot start because one that it depends on, directly or not, was stopped by somebody."""
+
+    def __init__(self, path: str, name: str, dependency: str) -> None:
+        super().__init__(
+            f"{path}/{name} cannot start: it depends on {dependency}, which is stopped; "
+            f"restart {dependency} first, and those that depend on it will follow"
+        )
+
+
 class NotRunning(SupervisionError):
     """The supervisor has not been started, is stopping, or has ended."""
 
@@ -44,10 +64,12 @@ class NotRunning(SupervisionError):
 class StartFailed(SupervisionError):
     """A child that was asked to start ended before it was ready; the cause is chained.
 
-    The supervisor goes on with it as its specification says.
+    `path` names it, with the root supervisor's name first. The supervisor goes on with it as its
+    specification says.
     """
 
     def __init__(self, path: str, name: str, failure: Failure | None) -> None:
+        self.path = f"{path}/{name}"
         why = "it was stopped" if failure is None else failure.text
         super().__init__(f"{path}/{name} ended before it was ready: {why}")
 

@@ -96,7 +96,7 @@ class Stuck(ChildEvent):
 
 
 class SupervisorReady(Event):
-    """Every child was started, and those that are waited for were ready."""
+    """Those children that are waited for are ready; the others were started, or wait for what they depend on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

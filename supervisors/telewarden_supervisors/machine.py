@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from telewarden_supervisors import child_rules, events
+from telewarden_supervisors.dependencies import dependents, needed
 from telewarden_supervisors.errors import StartTimedOut, WorkerReturned
 from telewarden_supervisors.occurrences import (
     Action,
@@ -72,20 +73,20 @@ def _request(
 ) -> None:
     child = step.children.get(request.name)
     if child is None:
-        if isinstance(request, StartRequested):
+        if isinstance(request, StartRequested) and step.children.keys() >= set(request.policy.dependencies):
             step.wait(Child(request.name, request.policy))
         return
     match request:
         case RestartRequested():
             if child.state in UP:
-                child_rules.stop(step, child, Then.RESTART)
+                _stop_after_dependents(step, child, Then.RESTART)
             elif child.state is State.STOPPING:
                 step.put(child._replace(then=Then.RESTART))
             elif child.state is not State.STUCK:
                 step.wait(child)
         case TerminateRequested():
             if child.state in UP:
-                child_rules.stop(step, child, Then.REST)
+                _stop_after_dependents(step, child, Then.REST)
             elif child.state is State.STOPPING:
                 step.put(child._replace(then=Then.REST))
             elif child.state in (State.WAITING, State.BACKING_OFF):
@@ -93,8 +94,15 @@ def _request(
                 step.put(child)
                 child_rules.go_on_after_stop(step, child, rejoins=False)
         case DeleteRequested():
-            if child.state in (State.STOPPED, State.FINISHED):
+            if child.state in (State.STOPPED, State.FINISHED) and not dependents(step.children, child.name):
                 del step.children[child.name]
+
+
+def _stop_after_dependents(step: Step, child: Child, then: Then) -> None:
+    if child.name in needed(step.children):
+        step.put(child._replace(leaves_with=then))
+    else:
+        child_rules.stop(step, child, then)
 
 
 def _ended(step: Step, occurrence: Ended) -> None:
@@ -102,21 +110,24 @@ def _ended(step: Step, occurrence: Ended) -> None:
     if child is None or child.instance != occurrence.instance or child.state not in ALIVE:
         return
     was_stopped = child.state in (State.STOPPING, State.STUCK)
+    was_asked_to = was_stopped or child.leaves_with is not None
     cause = _joined(child.cause, occurrence.cause)
-    then = child.then if was_stopped else Then.FAIL
-    child = child._replace(state=State.STOPPED, deadline=None, started_at=None, cause=None, then=then)
+    then = child.then if was_stopped else child.leaves_with or Then.FAIL
+    child = child._replace(
+        state=State.STOPPED, deadline=None, started_at=None, cause=None, then=then, leaves_with=None
+    )
     step.put(child)
     if was_stopped:
         step.publish(events.Stopped, child)
     if occurrence.passes:
         step.stop_all(Ending.STOPPED, f"{child.name} raised what is no failure, to leave the tree")
-    rejoins = child.name in step.stop_queue and then is not Then.REST
+    rejoins = then is Then.REJOIN or (child.name in step.stop_queue and then is not Then.REST)
     if cause is None and not was_stopped and child.policy.restart is Restart.PERMANENT and step.state in UP:
         cause = WorkerReturned(step.path, child.name)
     if step.state is State.STOPPING:
         if cause is not None:
             child_rules.record_failure(step, child, cause)
-    elif rejoins or (was_stopped and cause is None) or then is Then.REST:
+    elif rejoins or (was_asked_to and cause is None) or then is Then.REST:
         if cause is not None:
             child = child_rules.record_failure(step, child, cause)
         child_rules.go_on_after_stop(step, child, rejoins)

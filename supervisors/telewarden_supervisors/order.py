@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from telewarden_supervisors import events
 from telewarden_supervisors.child_rules import launch, stop
+from telewarden_supervisors.dependencies import held_down, needed, reliable
 from telewarden_supervisors.occurrences import Escalate, Finish
 from telewarden_supervisors.spec import Strategy
 from telewarden_supervisors.state import ALIVE, State, Then
@@ -15,8 +16,11 @@ def settle(step: Step) -> None:
     _advance_stops(step)
     if step.stop_queue:
         return
-    if step.state in (State.STARTING, State.RUNNING) and not step.all_started:
-        _advance_starts(step)
+    if step.state in (State.STARTING, State.RUNNING):
+        if any(child.policy.dependencies for child in step.children.values()):
+            _stop_dependents(step)
+        if not step.all_started:
+            _advance_starts(step)
     elif step.state is State.STOPPING:
         _advance_end(step)
 
@@ -32,6 +36,24 @@ def _advance_stops(step: Step) -> None:
         step.stop_queue = step.stop_queue[1:]
 
 
+def _stop_dependents(step: Step) -> None:
+    """Stops who lacks a dependency, one after the other, last first; and who had to wait for that to be stopped."""
+    ready = reliable(step.children)
+    in_use: set[str] = set()
+    one_stops = False
+    for child in reversed(tuple(step.children.values())):
+        if child.state is State.STOPPING and child.then is Then.REJOIN:
+            one_stops = True
+        elif child.state in (State.STARTING, State.RUNNING) and child.name not in in_use:
+            if child.leaves_with is not None:
+                stop(step, child, child.leaves_with)
+            elif not one_stops and not ready.issuperset(child.policy.dependencies):
+                stop(step, child, Then.REJOIN)
+                one_stops = True
+        if child.state in ALIVE or child.name in in_use:
+            in_use.update(child.policy.dependencies)
+
+
 def _advance_starts(step: Step) -> None:
     children = tuple(step.children.values())
     if step.strategy is Strategy.ONE_FOR_ALL and any(child.state is State.BACKING_OFF for child in children):
@@ -39,15 +61,20 @@ def _advance_starts(step: Step) -> None:
     # Once all have been up, those under one_for_one come back independently of each other: a child that was
     # added later and never gets ready must not hold up a sibling's restart.
     in_order = not step.ready or step.strategy is not Strategy.ONE_FOR_ONE
+    ready, in_use, down = reliable(step.children), needed(step.children), held_down(step.children)
+    all_started = True
     for child in children:
         if child.state is State.WAITING:
-            launch(step, child)
+            if child.name not in in_use and ready.issuperset(child.policy.dependencies):
+                launch(step, child)
+            elif child.name not in down:
+                all_started = False
         if step.strategy is Strategy.REST_FOR_ONE and child.state is State.BACKING_OFF:
             return
-        passed = child.was_ready or child.state in (State.FINISHED, State.STOPPED)
+        passed = child.was_ready or child.state in (State.FINISHED, State.STOPPED) or child.name in down
         if in_order and child.policy.wait_ready and not passed:
             return
-    step.all_started = True
+    step.all_started = all_started
     if not step.ready:
         step.ready, step.state = True, State.RUNNING
         step.emit(events.SupervisorReady(supervisor=step.path, at=step.now))

@@ -48,7 +48,7 @@ class Then(Enum):
     REST = "rest"
     """it stays stopped"""
     REJOIN = "rejoin"
-    """it starts again with the siblings that are restarted together"""
+    """it starts again with the siblings that are restarted together, or after what it depends on"""
 
 
 class Child(NamedTuple):
@@ -63,6 +63,8 @@ class Child(NamedTuple):
     attempt: failures in a row, for the back-off.
     restarted_at: restarts after failures, within its own intensity's period.
     cause: why it is being stopped, if that is a failure.
+    then: what follows the end of the instance that is being stopped.
+    leaves_with: it runs, and is to be stopped as soon as nothing that depends on it runs; what follows then.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Child(NamedTuple):
     last_error: str | None = None
     cause: Exception | None = None
     then: Then = Then.FAIL
+    leaves_with: Then | None = None
 
 
 class Ending(Enum):
@@ -96,8 +99,8 @@ class SupervisorState:
     """One supervisor.
 
     path: its place in the tree, "root/…/name".
-    ready: every child was started once, and those that are waited for were ready. Stays true.
-    all_started: no child waits for its turn.
+    ready: those that are waited for were ready, and none waits for its turn, only for a dependency. Stays true.
+    all_started: no child can start before something else happens to another.
     children: in the order of their start.
     stop_queue: the children to be stopped one after the other, next one first.
     restarted_at: restarts after failures, within the intensity's period.

@@ -17,7 +17,14 @@ from telewarden_supervisors.errors import ChildStuck, NotRunning, SupervisionErr
 from telewarden_supervisors.events import Event
 from telewarden_supervisors.occurrences import Begun, StopRequested
 from telewarden_supervisors.snapshot import Snapshot, children_snapshot
-from telewarden_supervisors.spec import AnySpec, AutoShutdown, Strategy, SupervisorSpec
+from telewarden_supervisors.spec import (
+    AnySpec,
+    Arguments,
+    AutoShutdown,
+    ChildTemplate,
+    Strategy,
+    SupervisorSpec,
+)
 from telewarden_supervisors.state import State
 from telewarden_supervisors.stuck import end_process
 
@@ -41,7 +48,8 @@ class Supervisor:
     It runs once. All methods are to be called on the event loop that runs it, from any task. A child is
     named by its path below this supervisor: "writer", or "storage/writer".
 
-    Raises ValueError for a bad name, children with one name, or significant children without auto_shutdown.
+    Raises ValueError for a bad name, children with one name, significant children without auto_shutdown, or
+    dependencies that are no siblings before the one that has them.
     """
 
     def __init__(
@@ -120,24 +128,42 @@ class Supervisor:
     async def start_child(self, spec: AnySpec, *, under: str = "") -> None:
         """Adds a child after the others and waits until it is ready; `under` is the path of its supervisor.
 
-        It starts at once, unless its turn has not come: its siblings are being started in order.
+        It starts at once, unless its turn has not come: its siblings are being started in order, or one that
+        it depends on is not ready.
 
         It stays if its start fails, and is treated as its specification says.
 
-        Raises ChildExists; StartFailed if its first instance ends before it is ready; ChildStuck; NotRunning
-        if the supervisor does not run, or stops meanwhile; ChildNotFound for `under`; ValueError if it is
-        significant and the supervisor has no auto_shutdown.
+        Raises ChildExists; DependencyStopped; StartFailed if its first instance ends before it is ready;
+        ChildStuck; NotRunning if the supervisor does not run, or stops meanwhile; ChildNotFound for `under`;
+        ValueError if it is significant and the supervisor has no auto_shutdown, or for a dependency that is
+        no child of that supervisor, or a temporary one.
         """
         await commands.start_child(commands.supervisor_below(self._driver, under), spec)
+
+    async def start_child_from(
+        self, template: ChildTemplate[*Arguments], *arguments: *Arguments, under: str = ""
+    ) -> str:
+        """Adds a child made from a template, with arguments for its worker, and waits until it is ready.
+
+        Returns the path that `restart_child` and its kin take: its name, which no other child made from the
+        template under that supervisor had, after `under`. `under` and what is raised are as in `start_child`;
+        `StartFailed.path` names a child that failed to start.
+        """
+        driver = commands.supervisor_below(self._driver, under)
+        name = await commands.start_child_from(driver, template, *arguments)
+        return f"{under}/{name}" if under else name
 
     async def restart_child(self, path: str) -> None:
         """Stops a child if it runs, starts a fresh instance without a delay, and waits until that is ready.
 
-        It is no failure, counts against no intensity and leaves the siblings alone, whatever the strategy. A
-        finished or stopped child is started, one that backs off is started at once.
+        It is no failure, counts against no intensity and leaves the siblings alone, whatever the strategy,
+        except those that depend on it: they are stopped before it and start again once it is ready, which is
+        not waited for. A finished or stopped child is started, one that backs off is started at once. One
+        that waits for a dependency starts when that is ready.
 
-        Raises ChildNotFound; ChildStuck if it does not stop; StartFailed if the new instance ends before it
-        is ready; NotRunning if the supervisor does not run, or stops meanwhile.
+        Raises ChildNotFound; DependencyStopped if it depends on a child that was terminated; ChildStuck if it
+        does not stop; StartFailed if the new instance ends before it is ready; NotRunning if the supervisor
+        does not run, or stops meanwhile.
         """
         driver, name = self._place(path)
         await commands.restart_child(driver, name)
@@ -145,7 +171,9 @@ class Supervisor:
     async def terminate_child(self, path: str) -> None:
         """Stops a child and waits until it has ended. It stays specified, unless it is temporary.
 
-        It starts again with `restart_child`, or, as in OTP, with its siblings when they restart together.
+        Those that depend on it are stopped before it, and wait: they start again after it. It starts again
+        with `restart_child`, or, as in OTP, with its siblings when they restart together. The failure of a
+        child that it depends on does not start it.
 
         Raises ChildNotFound; ChildStuck; NotRunning.
         """
@@ -155,7 +183,7 @@ class Supervisor:
     def delete_child(self, path: str) -> None:
         """Forgets a child that was terminated or has finished.
 
-        Raises ChildNotFound; ChildAlive if it runs or is about to; NotRunning.
+        Raises ChildNotFound; ChildAlive if it runs or is about to; ChildNeeded if others depend on it; NotRunning.
         """
         driver, name = self._place(path)
         commands.delete_child(driver, name)

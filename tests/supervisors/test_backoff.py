@@ -25,6 +25,10 @@ async def worker(ctx: WorkerContext) -> None:
     raise NotImplementedError
 
 
+def needing(name: str, *dependencies: str) -> ChildSpec:
+    return ChildSpec(name, worker, dependencies=dependencies)
+
+
 @pytest.mark.parametrize(
     ("attempt", "draw", "delay_s"),
     [
@@ -82,6 +86,19 @@ def test_any_delay_is_within_its_bounds(
         (lambda: ChildSpec("a", worker, significant=True), "a permanent child cannot be significant"),
         (lambda: SupervisorSpec("s", [ChildSpec("a", worker)] * 2), "unique among siblings; repeated: a"),
         (lambda: Supervisor("s/t"), "must not contain '/'"),
+        (lambda: Supervisor("s", [needing("a", "a")]), "a depends on itself; take it out"),
+        (
+            lambda: Supervisor("s", [needing("a", "b"), ChildSpec("b", worker)]),
+            "a depends on b, which starts after it; move b before it",
+        ),
+        (
+            lambda: SupervisorSpec("s", [ChildSpec("a", worker), needing("b", "x")]),
+            "b depends on 'x', which is no sibling; name one of those before it: a",
+        ),
+        (
+            lambda: Supervisor("s", [SupervisorSpec("a", restart=Restart.TEMPORARY), needing("b", "a")]),
+            "b depends on a, which is temporary and does not come back",
+        ),
         (
             lambda: Supervisor("s", [ChildSpec("a", worker, restart=Restart.TRANSIENT, significant=True)]),
             "a is significant, but auto_shutdown is NEVER",
@@ -96,3 +113,8 @@ def test_a_value_that_makes_no_sense_is_refused_where_it_is_written(make: Any, m
 def test_a_significant_child_is_welcome_where_the_supervisor_shuts_down() -> None:
     child = ChildSpec("a", worker, restart=Restart.TRANSIENT, significant=True)
     Supervisor("s", [child], auto_shutdown=AutoShutdown.ANY_SIGNIFICANT)
+
+
+def test_one_dependency_that_is_written_as_a_string_is_refused() -> None:
+    with pytest.raises(TypeError, match=re.escape("write ('a',) for one")):
+        Supervisor("s", [ChildSpec("a", worker), ChildSpec("b", worker, dependencies="a")])

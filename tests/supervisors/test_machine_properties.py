@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 
 import pytest
@@ -87,10 +87,20 @@ def children(auto_shutdown: AutoShutdown) -> st.SearchStrategy[list[ChildSpec]]:
     return st.integers(1, len(NAMES)).flatmap(lambda count: st.tuples(*map(specs, NAMES[:count])).map(list))
 
 
+def with_dependencies(draw: st.DrawFn, specs: list[ChildSpec]) -> list[ChildSpec]:
+    possible: list[str] = []
+    for place, spec in enumerate(specs):
+        if possible:
+            specs[place] = replace(spec, dependencies=draw(st.lists(st.sampled_from(possible), unique=True)))
+        if spec.restart is not Restart.TEMPORARY:
+            possible.append(spec.name)
+    return specs
+
+
 @st.composite
 def states(draw: st.DrawFn) -> SupervisorState:
     auto_shutdown = draw(st.sampled_from(AutoShutdown))
-    specs = draw(children(auto_shutdown))
+    specs = with_dependencies(draw, draw(children(auto_shutdown)))
     return SupervisorState(
         path="root",
         children={spec.name: Child(spec.name, spec.policy) for spec in specs},
@@ -150,6 +160,7 @@ class World:
                     assert before.state is not State.STOPPING, "a start while it stops"
                     if not before.ready or before.strategy is not Strategy.ONE_FOR_ONE:
                         self.check_start(name)
+                    self.check_dependencies(name)
                     self.alive[name] = instance
                     self.beats.pop(name, None)
                 case Cancel(name, instance):
@@ -175,9 +186,35 @@ class World:
             if earlier.name == name:
                 return
             passed = earlier.was_ready or earlier.state in (State.FINISHED, State.STOPPED)
+            passed = passed or self.is_held_down(earlier)
             assert passed or not earlier.policy.wait_ready, f"{name} did not wait for {earlier.name}"
 
+    def check_dependencies(self, name: str) -> None:
+        for dependency in self.state.children[name].policy.dependencies:
+            state = self.state.children[dependency].state
+            assert state in (State.RUNNING, State.FINISHED), f"{name} starts while {dependency} is {state}"
+        assert not self.running_dependents(name), f"{name} starts before its dependents have stopped"
+
+    def running_dependents(self, name: str) -> list[str]:
+        """Those that run and depend on a child, directly or through any others."""
+        depending = {name}
+        for child in self.state.children.values():
+            if depending.intersection(child.policy.dependencies):
+                depending.add(child.name)
+        return sorted(depending.intersection(self.alive) - {name})
+
+    def is_held_down(self, child: Child) -> bool:
+        """It does not run, and cannot while a child that somebody stopped does not."""
+        needs = [self.state.children[name] for name in child.policy.dependencies]
+        return child.state not in ALIVE and any(
+            need.state is State.STOPPED or self.is_held_down(need) for need in needs
+        )
+
     def check_stop(self, name: str) -> None:
+        if self.state.children[name].cause is None and State.STUCK not in {
+            child.state for child in self.state.children.values()
+        }:
+            assert not self.running_dependents(name), f"{name} is stopped before its dependents, without need"
         if self.state.state is State.STOPPING and self.state.stop_queue[:1] == (name,):
             later = dropwhile(lambda child: child.name != name, self.state.children.values())
             still = [
@@ -199,8 +236,25 @@ class World:
         assert (state.state is State.STOPPED) == self.is_finished
         if state.state is State.RUNNING:
             assert state.ready
-        if not state.stop_queue and state.state in (State.STARTING, State.RUNNING) and state.all_started:
-            assert all(child.state is not State.WAITING for child in state.children.values())
+        if not state.stop_queue and state.state in (State.STARTING, State.RUNNING):
+            self.check_progress()
+
+    def check_progress(self) -> None:
+        """Nobody runs without what it depends on unless a stop is under way, and nobody waits for nothing."""
+        stopping = False
+        for child in reversed(tuple(self.state.children.values())):
+            needs = [self.state.children[name].state for name in child.policy.dependencies]
+            are_ready = all(need in (State.RUNNING, State.FINISHED) for need in needs)
+            stopping = stopping or child.state is State.STOPPING
+            assert are_ready or stopping or child.name not in self.alive, (
+                f"{child.name} runs without its needs"
+            )
+            if child.state is State.WAITING and not self.is_held_down(child):
+                assert not self.state.all_started
+                independent = self.state.strategy is Strategy.ONE_FOR_ONE and self.state.ready
+                through_others = any(need is State.FINISHED for need in needs)
+                if independent and are_ready and not through_others:
+                    assert self.running_dependents(child.name), f"{child.name} waits for nothing"
 
     def end(self, name: str, cause: Exception | None, *, passes: bool = False, late: int = 0) -> None:
         if name in self.alive:
@@ -274,6 +328,26 @@ def test_whatever_happens_no_rule_is_broken_and_a_stop_ends_it(
     for name in world.stuck:
         world.end(name, None)
     assert world.is_finished
+
+
+@settings(max_examples=400, deadline=None)
+@given(states(), orders)
+def test_when_all_goes_well_again_every_child_runs_that_nobody_stopped(
+    state: SupervisorState, orders: list[tuple[str, str, float]]
+) -> None:
+    world = run(state, [order for order in orders if order[0] not in ("quit", "stop", "escalate")])
+    for _ in range(10 * len(NAMES)):
+        for name in tuple(world.alive):
+            world.carry_out("obey", name, 0)
+            world.carry_out("beat", name, 0)
+            world.carry_out("ready", name, 0)
+        if any(child.state is State.BACKING_OFF for child in world.state.children.values()):
+            world.wake()
+    for child in world.state.children.values():
+        is_up = child.state in (State.RUNNING, State.FINISHED, State.STOPPED)
+        assert is_up or world.is_held_down(child) or world.state.state in (State.STOPPING, State.STOPPED), (
+            child
+        )
 
 
 @settings(max_examples=200, deadline=None)

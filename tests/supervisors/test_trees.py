@@ -82,12 +82,19 @@ class Forest:
 
     def _supervisor(self, name: str, path: str, depth: int) -> SupervisorSpec:
         children: list[AnySpec] = []
+        may_be_needed: list[str] = []
         for child in "abcd"[: self._random.randint(1, 4 - depth)]:
             below = f"{path}/{child}"
             is_supervisor = depth < 2 and self._random.random() < 0.3
+            # Of supervisors none has dependencies: two that start at one moment may be ready at one moment.
+            needs = [needed for needed in may_be_needed if self._random.random() < 0.3]
             children.append(
-                self._supervisor(child, below, depth + 1) if is_supervisor else self._worker(child, below)
+                self._supervisor(child, below, depth + 1)
+                if is_supervisor
+                else self._worker(child, below, needs)
             )
+            if children[-1].restart is not Restart.TEMPORARY:
+                may_be_needed.append(child)
         return SupervisorSpec(
             name,
             children,
@@ -99,7 +106,7 @@ class Forest:
             wait_ready=True,
         )
 
-    def _worker(self, name: str, path: str) -> ChildSpec:
+    def _worker(self, name: str, path: str, dependencies: list[str]) -> ChildSpec:
         self.lives[path] = [
             Life(
                 start_s=self._duration(4),
@@ -119,6 +126,7 @@ class Forest:
             backoff=self._backoff(),
             intensity=Intensity(2, 10.0) if self._random.random() < 0.2 else None,
             wait_ready=self._random.random() < 0.7,
+            dependencies=dependencies,
         )
 
     def _backoff(self) -> Backoff:
