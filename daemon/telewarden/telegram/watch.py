@@ -90,7 +90,11 @@ class WatchPlan:
         self._slowed = min(1.0, self._slowed * _RECOVER)
         if has_news:
             self.has_news(channel_id, now_s)
-        self._schedule(channel_id, now_s + self._interval_of(channel_id, now_s))
+        interval_s = self._interval_of(channel_id, now_s)
+        # Counted from when it was due: what the answer took, and the wait for its turn, must not add up.
+        watched = self._watched.get(channel_id)
+        due_s = watched.due_s + interval_s if watched is not None else now_s
+        self._schedule(channel_id, max(due_s, now_s + interval_s / 2))
 
     def put_off(self, channel_id: int, now_s: float, wait_s: float) -> None:
         """It cannot be asked before a while has passed, in seconds."""

@@ -24,6 +24,7 @@ from telewarden.telegram.feed import (
     Push,
     SessionUnusable,
     TelegramUnavailable,
+    Unreadable,
 )
 from telewarden.telegram.intake import IntakeSettings, TelegramState
 from telewarden.workers.listener import Listener
@@ -49,6 +50,7 @@ class FakeTelegram:
     requests: list[str] = field(default_factory=list)
     changes: dict[int, list[tuple[type, int]]] = field(default_factory=dict)
     is_too_long: bool = False
+    is_unreadable: bool = False
 
     def post(self, channel_id: int, message_id: int, text: str = "BUY", *, push: bool = True) -> None:
         self._show(Seen(channel_id, message_id, Content(text=text)), push=push)
@@ -123,6 +125,8 @@ class FakeConnection:
         await anyio.lowlevel.checkpoint()
         self._fail(channel_id)
         now = self.telegram.pts(channel_id)
+        if self.telegram.is_unreadable and pts < now:
+            raise Unreadable(0x12345678)
         if self.telegram.is_too_long and pts < now:
             return Difference((), now, is_too_long=True)
         part = self.telegram.changes[channel_id][pts - 1 :][:limit]
@@ -133,6 +137,10 @@ class FakeConnection:
             if kind is Gone or i in world
         ]
         return Difference(tuple(seen), pts + len(part), final=pts + len(part) == now)
+
+    async def pts(self, channel_id: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        return self.telegram.pts(channel_id)
 
     async def after(self, channel_id: int, message_id: int, limit: int) -> list[Seen]:
         self.telegram.requests.append(f"after {channel_id} {message_id}")
@@ -364,6 +372,95 @@ async def test_a_flood_wait_on_one_channel_does_not_delay_another(intake: Intake
         assert anyio.current_time() < 10
         await intake.until({1: "flooded"})
         assert 40 <= anyio.current_time() < 100
+
+
+async def connected(intake: Intake) -> None:
+    with anyio.fail_after(60):
+        while not (intake.state.connected and intake.state.caught_up):
+            await anyio.sleep(0.01)
+
+
+async def test_changes_of_old_posts_during_an_outage_are_told_by_the_count(intake: Intake) -> None:
+    for message_id in range(1, 21):
+        intake.telegram.post(NEWS, message_id, f"#{message_id}")
+    async with intake.listening():
+        await intake.until({n: f"#{n}" for n in range(1, 21)})
+        await connected(intake)
+        intake.telegram.drop()
+        intake.telegram.edit(NEWS, 1, "far outside of the window", at=5, push=False)
+        intake.telegram.delete(NEWS, 2, push=False)
+        began_s = anyio.current_time()
+        await intake.until({1: "far outside of the window", 2: None} | {n: f"#{n}" for n in range(3, 21)})
+        assert anyio.current_time() - began_s < 5
+
+
+@pytest.mark.parametrize("what", ["is_too_long", "is_unreadable"])
+async def test_what_a_difference_cannot_tell_is_read_from_history(intake: Intake, what: str) -> None:
+    async with intake.listening():
+        await connected(intake)
+        setattr(intake.telegram, what, True)
+        for message_id in range(1, 10):
+            intake.telegram.post(NEWS, message_id, f"#{message_id}", push=False)
+        await intake.until({n: f"#{n}" for n in range(1, 10)})
+        intake.telegram.edit(NEWS, 9, "edited", at=5, push=False)
+        intake.telegram.delete(NEWS, 8, push=False)
+        texts: dict[int, str | None] = {n: f"#{n}" for n in range(1, 8)}
+        texts |= {8: None, 9: "edited"}
+        await intake.until(texts)
+        setattr(intake.telegram, what, False)
+        intake.telegram.post(NEWS, 10, "told again", push=False)
+        await intake.until({**texts, 10: "told again"})
+    assert intake.state.reconnects == 0
+    # The count is known again, and what it accounts for is not read twice.
+    assert intake.journal.channels[NEWS].pts == intake.telegram.pts(NEWS)
+
+
+async def test_a_watched_channel_that_is_never_pushed_is_taken_in_within_its_interval(intake: Intake) -> None:
+    async with intake.listening():
+        await connected(intake)
+        for message_id in range(1, 20):
+            began_s = anyio.current_time()
+            intake.telegram.post(NEWS, message_id, "quiet", push=False)
+            await intake.until(dict.fromkeys(range(1, message_id + 1), "quiet"))
+            assert anyio.current_time() - began_s < 1.5
+
+
+async def test_a_flood_wait_on_the_dialogs_does_not_keep_known_channels_from_being_taken_in(
+    intake: Intake,
+) -> None:
+    intake.telegram.post(NEWS, 1, "before")
+    async with intake.listening():
+        await intake.until({1: "before"})
+        await connected(intake)
+        intake.telegram.next_errors[0] = [Flooded(500)]
+        intake.telegram.drop()
+        intake.telegram.post(NEWS, 2, "missed", push=False)
+        began_s = anyio.current_time()
+        await intake.until({1: "before", 2: "missed"})
+        assert anyio.current_time() - began_s < 10
+
+
+async def test_a_full_disk_is_waited_for_and_told(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = [OSError(28, "No space left on device")] * 3
+    commit = intake.journal._file.commit
+
+    def fails() -> None:
+        if full and intake.state.connected:
+            raise full.pop()
+        commit()
+
+    monkeypatch.setattr(intake.journal._file, "commit", fails)
+    async with intake.listening():
+        await connected(intake)
+        intake.telegram.post(NEWS, 1, "kept")
+        with anyio.fail_after(60):
+            while "No space left" not in (intake.state.problem or ""):
+                await anyio.sleep(0.01)
+        await intake.until({1: "kept"})
+        with anyio.fail_after(60):
+            while intake.state.problem is not None:
+                await anyio.sleep(0.01)
+    assert intake.state.reconnects == 0
 
 
 async def test_a_closed_channel_is_told_and_the_others_go_on(intake: Intake) -> None:
