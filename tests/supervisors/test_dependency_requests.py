@@ -19,6 +19,7 @@ from telewarden_supervisors import (
     ChildStarted,
     DependencyStopped,
     NotRunning,
+    Restart,
     StartFailed,
     State,
     Stopped,
@@ -274,3 +275,39 @@ async def test_a_stop_while_dependents_are_being_stopped_ends_all_in_reverse(
             await supervisor.stop()
     assert supervisor.snapshot().state is State.STOPPED
     assert seen.lines(Stopped, ChildRestarted) == ["Stopped c", "Stopped b", "Stopped a"]
+
+
+async def test_a_transient_child_that_returns_while_its_restart_waits_for_the_dependents_starts_again(
+    seen: Seen, running: Running
+) -> None:
+    async def returns_meanwhile(ctx: WorkerContext) -> None:
+        ctx.ready()
+        if len(seen.all(ChildReady, "a")) == 1:
+            await seen.until(Stopping, "b")
+        else:
+            await anyio.sleep_forever()
+
+    children = [
+        ChildSpec("a", returns_meanwhile, restart=Restart.TRANSIENT),
+        ChildSpec("b", slow_to_stop, dependencies=["a"]),
+    ]
+    supervisor = Supervisor("root", children, subscribers=[seen])
+    async with running(supervisor):
+        await supervisor.restart_child("a")
+        assert seen.lines(ChildFailed, Stopped, ChildRestarted)[:2] == ["Stopped b", "ChildRestarted a"]
+
+
+async def test_a_child_that_hangs_while_its_termination_waits_for_the_dependents_stays_down(
+    seen: Seen, running: Running
+) -> None:
+    children = [
+        ChildSpec("a", serve, heartbeat_timeout_s=10, backoff=AT_ONCE),
+        ChildSpec("b", slow_to_stop, dependencies=["a"]),
+    ]
+    supervisor = Supervisor("root", children, subscribers=[seen])
+    async with running(supervisor):
+        await anyio.sleep(9)  # of virtual time: the beat is missed while b stops
+        await supervisor.terminate_child("a")
+        await seen.until(Stopped, "b")
+        assert seen.lines(ChildFailed) == ["ChildFailed a"], "the hang is told"
+        assert states(supervisor) == {"a": "stopped", "b": "waiting"}
