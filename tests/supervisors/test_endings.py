@@ -204,3 +204,16 @@ async def test_an_error_beside_the_cancellation_of_a_stop_is_kept(seen: Seen, ru
         pass
     [failed] = seen.all(ChildFailed)
     assert [type(leaf) for leaf in failed.leaves] == [ValueError]
+
+
+async def test_a_permanent_worker_that_returns_while_the_supervisor_stops_has_not_failed(
+    seen: Seen, running: Running
+) -> None:
+    async def returns_meanwhile(ctx: WorkerContext) -> None:
+        ctx.ready()
+        await seen.until(Stopping, "b")
+
+    children = [ChildSpec("a", returns_meanwhile), ChildSpec("b", slow_to_stop)]
+    async with running(Supervisor("root", children, subscribers=[seen])):
+        pass
+    assert seen.lines(ChildFailed, ChildRestarted, Stopped) == ["Stopped b"]
