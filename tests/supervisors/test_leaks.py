@@ -14,6 +14,7 @@ from telewarden_supervisors import (
     AnySpec,
     BackingOff,
     Backoff,
+    ChildNotFound,
     ChildReady,
     ChildSpec,
     ChildStarted,
@@ -113,6 +114,18 @@ async def test_a_request_that_is_cancelled_goes_on_without_its_asker(seen: Seen)
             await supervisor.start_child(ChildSpec("a", slow))
         assert supervisor._driver._conditions == []
         assert (await seen.until(ChildReady, "a")).at == 5
+        await supervisor.stop()
+
+
+async def test_a_deleted_supervisor_is_forgotten_with_all_that_was_below_it() -> None:
+    supervisor = Supervisor("root", [SupervisorSpec("inner", [ChildSpec("x", serve)])])
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(supervisor.run)
+        await supervisor.terminate_child("inner")
+        supervisor.delete_child("inner")
+        with pytest.raises(ChildNotFound, match="root has no child 'inner'"):
+            await supervisor.restart_child("inner/x")
+        assert supervisor._driver.below == {}
         await supervisor.stop()
 
 
