@@ -39,10 +39,12 @@ class Backoff:
 
     def delay_s(self, attempt: int, draw: float) -> float:
         """The delay after failure number `attempt` (from 0) in a row; `draw` is a random number in [0, 1)."""
+        if not self.initial_s:
+            return 0.0
         try:
             longest = min(self.cap_s, self.initial_s * self.factor**attempt)
         except OverflowError:
-            longest = self.cap_s if self.initial_s else 0.0
+            longest = self.cap_s
         return longest * (1.0 - self.jitter * draw)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from telewarden_supervisors import events
-from telewarden_supervisors.errors import Failure, HeartbeatMissed, describe
+from telewarden_supervisors.errors import Failure, HeartbeatMissed
 from telewarden_supervisors.occurrences import Cancel, Launch
 from telewarden_supervisors.spec import AutoShutdown, Restart, Strategy
 from telewarden_supervisors.state import Child, Ending, State, Then
@@ -78,7 +78,7 @@ def finish(step: Step, child: Child) -> None:
 def fail(step: Step, child: Child, cause: Exception, at_once: bool = False) -> None:
     """An instance failed and is over. `at_once`: somebody asked for a restart meanwhile, so it has no delay."""
     stable = child.ready_at is not None and step.now - child.ready_at >= child.policy.backoff.reset_after_s
-    child = record_failure(step, child, cause)
+    record_failure(step, child, cause)
     if child.policy.restart is Restart.TEMPORARY:
         del step.children[child.name]
         _shut_down_with(step, child)
@@ -89,27 +89,26 @@ def fail(step: Step, child: Child, cause: Exception, at_once: bool = False) -> N
         return
     attempt = 0 if stable else child.attempt
     delay_s = 0.0 if at_once else child.policy.backoff.delay_s(attempt, step.draw)
-    child = child._replace(attempt=attempt + 1)
+    was_ready = child.was_ready
     if step.strategy is not Strategy.ONE_FOR_ONE:
-        child = child._replace(was_ready=False)
+        was_ready = False
         step.stop_group(child)
     if delay_s > 0:
-        step.put(child._replace(state=State.BACKING_OFF, deadline=step.now + delay_s))
         step.publish(events.BackingOff, child, delay_s=delay_s)
+        state, deadline = State.BACKING_OFF, step.now + delay_s
     else:
-        step.wait(child)
+        state, deadline = State.WAITING, None
+        step.all_started = False
+    step.put(child._replace(state=state, deadline=deadline, attempt=attempt + 1, was_ready=was_ready))
 
 
-def record_failure(step: Step, child: Child, cause: Exception) -> Child:
-    """Notes a failure for snapshot, events and history; nothing else follows from it."""
-    child = child._replace(last_error=describe(cause))
-    step.put(child)
+def record_failure(step: Step, child: Child, cause: Exception) -> None:
+    """Notes a failure for events and history; nothing else follows from it."""
     step.publish(events.ChildFailed, child, cause=cause)
     own = child.policy.intensity
     period_s = max(step.intensity.period_s, own.period_s if own is not None else 0.0)
     recent = [failure for failure in step.failures if failure.at >= step.now - period_s]
     step.failures = (*recent, Failure(child.name, step.now, cause))[-KEPT_FAILURES:]
-    return child
 
 
 def go_on_after_stop(step: Step, child: Child, rejoins: bool) -> None:

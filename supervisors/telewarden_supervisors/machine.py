@@ -10,7 +10,7 @@ import math
 
 from telewarden_supervisors import child_rules, events
 from telewarden_supervisors.dependencies import dependents, needed
-from telewarden_supervisors.errors import StartTimedOut, WorkerReturned
+from telewarden_supervisors.errors import StartTimedOut, WorkerReturned, describe
 from telewarden_supervisors.occurrences import (
     Action,
     BecameReady,
@@ -112,9 +112,18 @@ def _ended(step: Step, occurrence: Ended) -> None:
     was_stopped = child.state in (State.STOPPING, State.STUCK)
     was_asked_to = was_stopped or child.leaves_with is not None
     cause = _joined(child.cause, occurrence.cause)
+    may_not_return = child.policy.restart is Restart.PERMANENT and step.state in UP and not occurrence.passes
+    if cause is None and not was_stopped and may_not_return:
+        cause = WorkerReturned(step.path, child.name)
     then = child.then if was_stopped else child.leaves_with or Then.FAIL
     child = child._replace(
-        state=State.STOPPED, deadline=None, started_at=None, cause=None, then=then, leaves_with=None
+        state=State.STOPPED,
+        deadline=None,
+        started_at=None,
+        cause=None,
+        then=then,
+        leaves_with=None,
+        last_error=child.last_error if cause is None else describe(cause),
     )
     step.put(child)
     if was_stopped:
@@ -122,14 +131,12 @@ def _ended(step: Step, occurrence: Ended) -> None:
     if occurrence.passes:
         step.stop_all(Ending.STOPPED, f"{child.name} raised what is no failure, to leave the tree")
     rejoins = then is Then.REJOIN or (child.name in step.stop_queue and then is not Then.REST)
-    if cause is None and not was_stopped and child.policy.restart is Restart.PERMANENT and step.state in UP:
-        cause = WorkerReturned(step.path, child.name)
     if step.state is State.STOPPING:
         if cause is not None:
             child_rules.record_failure(step, child, cause)
     elif rejoins or (was_asked_to and cause is None) or then is Then.REST:
         if cause is not None:
-            child = child_rules.record_failure(step, child, cause)
+            child_rules.record_failure(step, child, cause)
         child_rules.go_on_after_stop(step, child, rejoins)
     elif cause is not None:
         child_rules.fail(step, child, cause, at_once=then is Then.RESTART)

@@ -17,10 +17,11 @@ def settle(step: Step) -> None:
     if step.stop_queue:
         return
     if step.state in (State.STARTING, State.RUNNING):
-        if any(child.policy.dependencies for child in step.children.values()):
+        has_dependents = any(child.policy.dependencies for child in step.children.values())
+        if has_dependents:
             _stop_dependents(step)
         if not step.all_started:
-            _advance_starts(step)
+            _advance_starts(step, has_dependents)
     elif step.state is State.STOPPING:
         _advance_end(step)
 
@@ -54,14 +55,18 @@ def _stop_dependents(step: Step) -> None:
             in_use.update(child.policy.dependencies)
 
 
-def _advance_starts(step: Step) -> None:
+def _advance_starts(step: Step, has_dependents: bool) -> None:
     children = tuple(step.children.values())
     if step.strategy is Strategy.ONE_FOR_ALL and any(child.state is State.BACKING_OFF for child in children):
         return
     # Once all have been up, those under one_for_one come back independently of each other: a child that was
     # added later and never gets ready must not hold up a sibling's restart.
     in_order = not step.ready or step.strategy is not Strategy.ONE_FOR_ONE
-    ready, in_use, down = reliable(step.children), needed(step.children), held_down(step.children)
+    ready: set[str] = set()
+    in_use: set[str] = set()
+    down: dict[str, str] = {}
+    if has_dependents:
+        ready, in_use, down = reliable(step.children), needed(step.children), held_down(step.children)
     all_started = True
     for child in children:
         if child.state is State.WAITING:

@@ -264,10 +264,12 @@ async def test_too_many_restarts_end_the_supervisor_with_their_history(seen: See
     assert len(seen.all(GaveUp)) == 1
 
 
-async def test_a_childs_own_intensity_is_a_limit_too() -> None:
-    children = [ChildSpec("a", Failing(100), intensity=Intensity(restarts=1, period_s=60))]
-    with pytest.raises(SupervisorGaveUp, match="a would restart more than 1 times within 60 s"):
-        await Supervisor("root", children, intensity=Intensity(restarts=50)).run()
+async def test_a_childs_own_intensity_is_a_limit_too_with_the_history_of_its_own_period() -> None:
+    own = Intensity(restarts=2, period_s=60)
+    children = [ChildSpec("a", Failing(100), intensity=own, backoff=NO_JITTER)]
+    with pytest.raises(SupervisorGaveUp, match="a would restart more than 2 times within 60 s") as raised:
+        await Supervisor("root", children, intensity=Intensity(restarts=1, period_s=0.5)).run()
+    assert [failure.at for failure in raised.value.failures] == [0, 1, 3]
 
 
 async def test_restarts_that_are_spread_out_are_not_too_many(seen: Seen, running: Running) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.abc
 import pytest
 
 from telewarden_supervisors import (
@@ -264,3 +265,37 @@ async def test_a_second_native_cancellation_stops_all_at_once(seen: Seen) -> Non
         task.cancel()
     assert task.cancelled()
     assert supervisor.snapshot().state is State.STOPPED
+
+
+async def test_a_child_that_fails_while_a_sibling_backs_off_has_its_own_delay(
+    seen: Seen, running: Running
+) -> None:
+    async def fails_at_4_s(ctx: WorkerContext) -> None:
+        ctx.ready()
+        if not seen.all(ChildFailed, "b"):
+            await anyio.sleep(4)
+            raise RuntimeError("broken")
+        await anyio.sleep_forever()
+
+    async def fails_once(ctx: WorkerContext) -> None:
+        await (serve if seen.all(ChildFailed, "a") else fails)(ctx)
+
+    ten_s = Backoff(initial_s=10, cap_s=10, jitter=0)
+    children = [ChildSpec("a", fails_once, backoff=ten_s), ChildSpec("b", fails_at_4_s, backoff=ten_s)]
+    async with running(Supervisor("root", children, subscribers=[seen])):
+        await seen.until(ChildRestarted, "b")
+        assert [(event.child, event.at) for event in seen.all(ChildRestarted)] == [("a", 10), ("b", 14)]
+
+
+async def test_a_child_that_is_added_while_the_others_start_waits_for_its_turn(seen: Seen) -> None:
+    async def slow(ctx: WorkerContext) -> None:
+        await anyio.sleep(3)
+        await serve(ctx)
+
+    supervisor = Supervisor("root", [ChildSpec("a", slow), ChildSpec("b", slow)], subscribers=[seen])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(supervisor.run)
+        await seen.until(ChildStarted, "a")
+        await supervisor.start_child(ChildSpec("c", serve))
+        assert [(event.child, event.at) for event in seen.all(ChildStarted)] == [("a", 0), ("b", 3), ("c", 6)]
+        await supervisor.stop()

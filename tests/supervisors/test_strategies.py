@@ -108,14 +108,15 @@ async def test_the_strategy_says_who_restarts_and_in_which_order(
         assert after(seen, mark) == expected
 
 
+@pytest.mark.parametrize("wait_ready", [True, False])
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_a_group_restart_waits_out_the_backoff_with_the_others_stopped(
-    seen: Seen, running: Running, strategy: Strategy
+    seen: Seen, running: Running, strategy: Strategy, wait_ready: bool
 ) -> None:
     a = Mortal()
     supervisor = Supervisor(
         "root",
-        [ChildSpec("a", a, backoff=ONE_SECOND), ChildSpec("b", serve)],
+        [ChildSpec("a", a, backoff=ONE_SECOND, wait_ready=wait_ready), ChildSpec("b", serve)],
         strategy=strategy,
         subscribers=[seen],
     )
