@@ -127,20 +127,26 @@ async def _restart_us() -> float:
 
 
 async def _restart_by_hand_us() -> float:
-    """The same in a bare task group: whoever catches the error starts a fresh task."""
+    """The same by hand: a worker's task group fails with it, and is made anew.
+
+    Whoever catches the error inside the task and starts another one there is quicker (a sixth of what the supervisor
+    takes), but has no scope by which one worker can be cancelled and waited for.
+    """
     crashes = _Crashes()
 
     def ready() -> None:
         pass
 
-    async def once() -> None:
-        try:
-            await crashes.run(ready)
-        except RuntimeError:
-            tasks.start_soon(once)
+    async def restart() -> None:
+        while True:
+            try:
+                async with anyio.create_task_group() as own:
+                    own.start_soon(crashes.run, ready)
+            except* RuntimeError:
+                pass
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(once)
+        tasks.start_soon(restart)
         await crashes.over.wait()
         tasks.cancel_scope.cancel()
     return median(crashes.times_us)

@@ -168,6 +168,12 @@ class Database:
             rows = await connection.fetch(statement("channel_tops"), [str(c) for c in channel_ids])
         return {int(row["channel_id"]): row["top"] for row in rows}
 
+    async def rows_between(self, channel_id: int, low: int, high: int) -> dict[int, tuple[str | None, bool]]:
+        """(text or caption, whether it is deleted) of a channel's messages with ids from low to high, by id."""
+        async with self.writing() as connection:
+            rows = await connection.fetch(statement("rows_between"), str(channel_id), low, high)
+        return {row["message_id"]: (row["text"], row["deleted"]) for row in rows}
+
     async def pending_page(
         self, channel_ids: Sequence[int], after: tuple[int, UUID], limit: int
     ) -> list[State]:
