@@ -33,6 +33,7 @@ from telewarden.telegram.intake import IntakeSettings, TelegramState
 from telewarden.telegram.session import SessionInUse, SessionLock
 from telewarden.telegram.telethon_feed import TelethonFeed
 from telewarden.tree import CACHE, INTAKE, SERVING, TreeShape
+from telewarden.verify import Verifier
 from telewarden.workers.api import ApiWorker
 from telewarden.workers.health import HealthWorker
 from telewarden.workers.listener import Listener
@@ -227,7 +228,8 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
             worker("warmer", warmer.run, heartbeat_s=60.0),
         ]
         children.append(shape.part(CACHE, cache_workers))
-    control = ControlServer(socket_path(settings), lambda: supervisor, faults)
+    verifier = Verifier(lambda: listener.asking, journal, database, lambda: channel_ids)
+    control = ControlServer(socket_path(settings), lambda: supervisor, verifier, faults)
     children += [
         worker("writer", writer.run, heartbeat_s=60.0),
         shape.part(SERVING, [worker("api", api.run, heartbeat_s=30.0)]),

@@ -5,6 +5,7 @@ One JSON object a line: a Request in, an Answer out, as often as the client like
 
 import os
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,11 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from telewarden.fault_injection import FaultKind, WorkerFaults
 from telewarden.settings import Settings
+from telewarden.storage.database import DatabaseUnavailable
+from telewarden.storage.journal_file import JournalError
+from telewarden.telegram.feed import ChannelClosed, Flooded, SessionUnusable, TelegramUnavailable
 from telewarden.tree import walk
+from telewarden.verify import CannotLook, Difference, Verifier
 from telewarden_supervisors import (
     ChildNotFound,
     Snapshot,
@@ -40,14 +45,21 @@ _CLIENTS = 16
 _SILENT_S = 5.0
 _RETRY_S = 5.0
 _LOOK_S = 1.0
+_DIFFERENCES_A_LINE = 200
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an operator asks for. worker: which one to restart; for tests, to break, and how: kind."""
+    """What an operator asks for. worker: which one to restart; for tests, to break, and how: kind.
 
-    command: Literal["ps", "restart", "fault"]
+    channels, since_s, repair: see `Verifier.verify`.
+    """
+
+    command: Literal["ps", "restart", "fault", "verify"]
     worker: str = ""
     kind: FaultKind | None = None
+    channels: tuple[int, ...] = ()
+    since_s: float = 0.0
+    repair: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,6 +68,19 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     ok: bool
     text: str = ""
     tree: Snapshot | None = None
+
+
+class Verified(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the answer to "verify": more come until one is done. error: why it could not look.
+
+    differences: those that are new since the line before.
+    """
+
+    compared: int = 0
+    repaired: int = 0
+    differences: tuple[Difference, ...] = ()
+    done: bool = False
+    error: str = ""
 
 
 def socket_path(settings: Settings) -> Path:
@@ -77,14 +102,19 @@ def path_problem(path: Path) -> str | None:
 class ControlServer:
     """Serves the socket. supervisor: gives the tree, which exists only after its workers were made.
 
-    faults: what breaks workers for tests; None where that is not allowed.
-    A socket that cannot be had costs the operator's commands and nothing else: it is tried again, not failed.
+    verifier: compares Telegram with the database. faults: what breaks workers for tests; None where that is not
+    allowed. A socket that cannot be had costs the operator's commands and nothing else: it is tried again, not failed.
     """
 
     def __init__(
-        self, path: Path, supervisor: Callable[[], Supervisor], faults: WorkerFaults | None = None
+        self,
+        path: Path,
+        supervisor: Callable[[], Supervisor],
+        verifier: Verifier,
+        faults: WorkerFaults | None = None,
     ) -> None:
-        self._path, self._supervisor, self._faults = path, supervisor, faults
+        self._path, self._supervisor = path, supervisor
+        self._verifier, self._faults = verifier, faults
         self._clients = 0
 
     async def run(self, ctx: WorkerContext) -> None:
@@ -161,7 +191,30 @@ class ControlServer:
             except (msgspec.DecodeError, RecursionError) as error:
                 await _send(stream, Answer(False, f"that is no request: {error}"))
                 return
-            await _send(stream, await self._answer(request))
+            if request.command == "verify":
+                await self._verify(stream, request)
+            else:
+                await _send(stream, await self._answer(request))
+
+    async def _verify(self, stream: SocketStream, request: Request) -> None:
+        """Answer line by line; who hangs up ends it."""
+        told = 0
+        try:
+            found = self._verifier.verify(request.channels, since_s=request.since_s, repair=request.repair)
+            async with aclosing(found) as reports:
+                async for report in reports:
+                    for first in range(told, max(told + 1, len(report.differences)), _DIFFERENCES_A_LINE):
+                        new = report.differences[first : first + _DIFFERENCES_A_LINE]
+                        await _send(stream, Verified(report.compared, report.repaired, new))
+                    told = len(report.differences)
+        except (CannotLook, DatabaseUnavailable, TelegramUnavailable, SessionUnusable) as error:
+            await _send(stream, Verified(error=str(error), done=True))
+        except Flooded as error:
+            await _send(stream, Verified(error=f"{error}; try again after that", done=True))
+        except (ChannelClosed, JournalError) as error:
+            await _send(stream, Verified(error=str(error), done=True))
+        else:
+            await _send(stream, Verified(done=True))
 
     async def _answer(self, request: Request) -> Answer:
         match request.command:
@@ -169,7 +222,7 @@ class ControlServer:
                 return Answer(True, tree=self._supervisor().snapshot())
             case "restart":
                 return await self._restart(request.worker)
-            case "fault":
+            case _:
                 return self._break(request)
 
     async def _restart(self, worker: str) -> Answer:
@@ -211,7 +264,7 @@ async def _is_served(path: Path) -> bool:
     return True
 
 
-async def _send(stream: SocketStream, answer: Answer) -> None:
+async def _send(stream: SocketStream, answer: Answer | Verified) -> None:
     line = msgspec.json.encode(answer) + b"\n"
     if len(line) > LINE_BYTES:
         line = msgspec.json.encode(Answer(False, "the answer would be too long")) + b"\n"

@@ -4,7 +4,7 @@ What differs at first sight may only be under way. So each difference is looked 
 what had been accepted by then, and counts only if it is still there.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -103,7 +103,7 @@ class Verifier:
 
     async def verify(
         self, channel_ids: Sequence[int], *, since_s: float = 0.0, repair: bool = False
-    ) -> AsyncIterator[Report]:
+    ) -> AsyncGenerator[Report, None]:
         """Compare channels, all if none is named. Yields what is found so far, and in the end the result.
 
         since_s: only messages from that time on, seconds since the epoch. Raises CannotLook, and what a Connection
@@ -132,12 +132,12 @@ class Verifier:
     def _connection(self) -> tuple[Connection, Asking]:
         now = self._asking_now()
         if now is None:
-            raise CannotLook("Telegram is not connected; see `telewarden ps` for why, and try again when it is")
+            raise CannotLook(
+                "Telegram is not connected; see `telewarden ps` for why, and try again when it is"
+            )
         return now
 
-    async def _pages(
-        self, channel_id: int, since_s: float
-    ) -> AsyncIterator[tuple[int, list[Difference]]]:
+    async def _pages(self, channel_id: int, since_s: float) -> AsyncIterator[tuple[int, list[Difference]]]:
         """(ids looked at, differences) of a channel, newest first."""
         origin = self._journal.channels[channel_id].origin
         before = 2**31 - 1
@@ -156,9 +156,7 @@ class Verifier:
                 return
             before = low
 
-    async def _ask(
-        self, asking: Asking, channel_id: int, connection: Connection, before: int
-    ) -> list[Seen]:
+    async def _ask(self, asking: Asking, channel_id: int, connection: Connection, before: int) -> list[Seen]:
         return await asking.ask("history", channel_id, lambda: connection.newest(channel_id, PAGE, before))
 
     async def _still(self, candidates: Sequence[Difference]) -> list[Difference]:
@@ -216,9 +214,7 @@ class Verifier:
         await self._flushed()
 
 
-def _mending(
-    differences: Iterable[Difference], there: Mapping[int, Seen], at_us: int
-) -> Iterable[Event]:
+def _mending(differences: Iterable[Difference], there: Mapping[int, Seen], at_us: int) -> Iterable[Event]:
     """The events that mend differences, given what Telegram has."""
     for difference in differences:
         channel_id, message_id = difference.channel_id, difference.message_id

@@ -2,7 +2,7 @@
 
 import typer
 
-from telewarden.cli import config, database, operator, run, sandbox, session
+from telewarden.cli import config, database, operator, run, sandbox, session, verify
 
 app = typer.Typer(
     name="telewarden",
@@ -16,6 +16,8 @@ app.command("demo")(sandbox.demo)
 app.command("bench")(sandbox.bench)
 app.command("ps")(operator.ps)
 app.command("restart")(operator.restart)
+# A marked id begins with a minus sign.
+app.command("verify", context_settings={"ignore_unknown_options": True})(verify.verify)
 app.command("version")(run.version)
 app.add_typer(config.app, name="config")
 app.add_typer(database.app, name="db")

@@ -36,7 +36,7 @@ def ps(
 
     from telewarden.control import Request
 
-    tree = _ask(_socket_path(config, set_), Request("ps"), timeout_s=5.0).tree
+    tree = _ask(control_path(config, set_), Request("ps"), timeout_s=5.0).tree
     assert tree is not None
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(tree)).decode())
@@ -63,10 +63,11 @@ def restart(
     """Restart one worker of the running daemon, and wait until it is ready."""
     from telewarden.control import RESTART_S, Request
 
-    print(_ask(_socket_path(config, set_), Request("restart", worker), timeout_s=RESTART_S + 5.0).text)
+    print(_ask(control_path(config, set_), Request("restart", worker), timeout_s=RESTART_S + 5.0).text)
 
 
-def _socket_path(config: Path | None, set_: list[str] | None) -> Path:
+def control_path(config: Path | None, set_: list[str] | None) -> Path:
+    """Where the daemon listens to its operator. Ends with an error where no daemon can."""
     from telewarden.configuration import SettingsInvalid, load
     from telewarden.control import path_problem, socket_path
 

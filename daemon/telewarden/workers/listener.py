@@ -76,7 +76,8 @@ class Listener:
         self._round = 0
         self._ahead = PushedAhead()
         self._plan = self._new_plan()
-        self.connection: Connection | None = None
+        self.asking: tuple[Connection, Asking] | None = None
+        """The connection, and how it may be asked; None while Telegram is not connected."""
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled; reconnects for ever."""
@@ -153,7 +154,7 @@ class Listener:
         self._reading.clear()
         self._reads = 0
         self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
-        self.connection = connection
+        self.asking = connection, asking
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._take_pushes, connection)
@@ -163,7 +164,7 @@ class Listener:
                 for _ in range(_READERS):
                     tasks.start_soon(self._read_due, reader, tasks)
         finally:
-            self.connection = None
+            self.asking = None
 
     async def _find_channels(self, opener: ChannelOpener) -> None:
         """Learn which channels can be read, and how far they are. One that is closed is told, the others go on."""

@@ -1,0 +1,113 @@
+"""`telewarden verify`: Telegram's history and the database, compared id by id through the running daemon."""
+
+import json
+import socket
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from telewarden.cli.operator import control_path
+from telewarden.cli.options import ConfigOption, SetOption, fail
+
+if TYPE_CHECKING:
+    from telewarden.control import Request, Verified
+    from telewarden.verify import Difference
+
+EXIT_DIFFERENT, EXIT_CANNOT_LOOK = 1, 3
+_SILENT_S = 180.0
+
+
+def verify(
+    channels: Annotated[
+        list[int] | None,
+        typer.Argument(help="Marked ids, such as -1001649127710; all channels if none is given."),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only posts from then on (UTC)."),
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Bring what is missing or differs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Compare Telegram with the database: exit status 0 if they are equal, 1 if not, 3 if that could not be found out.
+
+    It goes through the running daemon, which owns the session, and disturbs nothing.
+    """
+    from datetime import UTC
+
+    from telewarden.control import Request
+
+    since_s = 0.0 if since is None else since.replace(tzinfo=UTC).timestamp()
+    request = Request("verify", channels=tuple(channels or ()), since_s=since_s, repair=repair)
+    compared = repaired = 0
+    differences: list[Difference] = []
+    for line in _shown(_lines(control_path(config, set_), request), quiet=as_json):
+        if line.error:
+            fail(line.error, EXIT_CANNOT_LOOK)
+        if not line.done:
+            compared, repaired = line.compared, line.repaired
+            differences += line.differences
+    _print(compared, repaired, differences, as_json=as_json)
+    if differences:
+        raise typer.Exit(EXIT_DIFFERENT)
+
+
+def _shown(lines: "Iterator[Verified]", *, quiet: bool) -> "Iterator[Verified]":
+    """The lines, with their progress on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.completed} ids compared"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        for line in lines:
+            if not line.done:
+                bar.update(task, completed=line.compared)
+            yield line
+
+
+def _lines(path: Path, request: "Request") -> "Iterator[Verified]":
+    import msgspec
+
+    from telewarden.control import LINE_BYTES, Verified
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_SILENT_S)
+            connection.connect(str(path))
+            connection.sendall(msgspec.json.encode(request) + b"\n")
+            with connection.makefile("rb") as lines:
+                while True:
+                    line = msgspec.json.decode(lines.readline(LINE_BYTES), type=Verified)
+                    yield line
+                    if line.done:
+                        return
+    except (FileNotFoundError, ConnectionRefusedError):
+        fail(f"no daemon runs: nothing listens on {path}; start it, and try again", EXIT_CANNOT_LOOK)
+    except TimeoutError:
+        fail(f"the daemon said nothing for {_SILENT_S:g} s", EXIT_CANNOT_LOOK)
+    except OSError as error:
+        fail(f"cannot ask the daemon on {path}: {error.strerror or error}", EXIT_CANNOT_LOOK)
+    except msgspec.DecodeError:
+        fail(f"the daemon on {path} ended before it had compared everything", EXIT_CANNOT_LOOK)
+
+
+def _print(compared: int, repaired: int, differences: "list[Difference]", *, as_json: bool) -> None:
+    if as_json:
+        found = [
+            {"channelId": d.channel_id, "messageId": d.message_id, "difference": d.kind.value}
+            for d in differences
+        ]
+        print(json.dumps({"compared": compared, "repaired": repaired, "differences": found}))
+        return
+    for difference in differences:
+        print(f"channel {difference.channel_id}, message {difference.message_id}: {difference.kind.value}")
+    mended = f", {repaired} mended" if repaired else ""
+    verdict = f"{len(differences)} differ" if differences else "equal"
+    print(f"{compared} ids compared{mended}: {verdict}")
