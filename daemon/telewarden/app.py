@@ -31,6 +31,7 @@ from telewarden.storage.reader import Reader
 from telewarden.telegram.client import ClientSettings
 from telewarden.telegram.intake import IntakeSettings, TelegramState
 from telewarden.telegram.session import SessionInUse, SessionLock
+from telewarden.telegram.synchroniser import ListenerSynchroniser
 from telewarden.telegram.telethon_feed import TelethonFeed
 from telewarden.tree import CACHE, INTAKE, SERVING, TreeShape
 from telewarden.verify import Verifier
@@ -206,6 +207,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     app = create_app(
         reader=reader,
         acknowledger=acknowledger,
+        synchroniser=ListenerSynchroniser(lambda: listener.reader, lambda: channel_ids, listener.title),
         health=health,
         settings=_api_settings(settings),
         registry=registry,

@@ -25,11 +25,13 @@ from telewarden_http.protocols import (
     HealthReporter,
     MessageReader,
     RequestRefused,
+    Synchroniser,
     Unavailable,
     UnknownChannel,
 )
 from telewarden_http.responses import failure
 from telewarden_http.settings import ApiSettings
+from telewarden_http.sync import SyncRoute
 
 View = Callable[..., Awaitable[Response]]
 _SETTINGS = "TELEWARDEN_API"
@@ -40,11 +42,12 @@ def create_app(
     *,
     reader: MessageReader,
     acknowledger: Acknowledger,
+    synchroniser: Synchroniser,
     health: HealthReporter,
     settings: ApiSettings,
     registry: CollectorRegistry,
 ) -> Quart:
-    """The polling API as CONTRACT.md §1 has it, on whatever stands behind the three protocols.
+    """The polling API as CONTRACT.md §1 has it, on whatever stands behind the protocols.
 
     registry: where the API's metrics are put, and what /metrics shows.
     Raises ValueError if the registry already holds an API's metrics.
@@ -62,11 +65,14 @@ def create_app(
 
     messages = MessageRoutes(reader, acknowledger, metrics, settings.answer_timeout_s)
     monitoring = MonitoringRoutes(health, registry, settings.service)
+    sync = SyncRoute(synchroniser)
     guard = app.extensions[_KEYS] = Keyring(settings)
     watch_guard = guard if settings.monitoring_needs_key else None
     _route(app, "GET", "/api/messages/unprocessed", messages.unprocessed, guard)
     _route(app, "POST", "/api/messages/mark-processed", messages.mark_processed, guard)
     _route(app, "GET", "/api/messages/<message_id>", messages.message, guard, "/api/messages/{id}")
+    for rule in ("/sync-messages", "/api/telegram-gateway/sync-messages"):
+        _route(app, "POST", rule, sync.sync_messages, guard)
     _route(app, "GET", "/health", monitoring.overall, watch_guard)
     _route(app, "GET", "/health/live", monitoring.live, watch_guard)
     _route(app, "GET", "/health/ready", monitoring.ready, watch_guard)

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from telewarden_http.errors import BadRequest, MessageNotFound
-from telewarden_http.protocols import MarkProcessed, UnprocessedQuery
+from telewarden_http.protocols import MarkProcessed, SyncRequest, UnprocessedQuery
 
 STATUSES: Final = frozenset(
     ("received", "retrying", "published", "queued", "failed", "reprocess_pending", "reprocessed", "deleted")
@@ -17,6 +17,7 @@ STATUSES: Final = frozenset(
 """The statuses that the contract knows (§2)."""
 
 LIMIT_MAX: Final = 10_000
+CONCURRENCY_MAX: Final = 32
 IDS_MAX: Final = 10_000
 NAME_MAX: Final = 200
 """Characters in a consumer's name."""
@@ -70,6 +71,39 @@ def parse_mark_processed(body: bytes) -> MarkProcessed:
     )
 
 
+def parse_sync(body: bytes) -> SyncRequest:
+    """What a JSON body wants read again; no body wants the defaults. Raises BadRequest."""
+    match _parse_json(body) if body.strip() else {}:
+        case dict() as given:
+            pass
+        case _:
+            raise BadRequest("The body must be a JSON object, or nothing")
+    channels = given.get("channels")
+    match channels:
+        case None:
+            pass
+        case [_, *_] if len(channels) <= IDS_MAX:
+            channels = tuple(
+                dict.fromkeys(_channel(value, f"channels[{n}]") for n, value in enumerate(channels))
+            )
+        case _:
+            raise BadRequest(f'"channels" must be a list of 1 to {IDS_MAX} channel ids; leave it out for all')
+    return SyncRequest(
+        channels=channels,
+        limit=_whole_number(given, "limit", 500, LIMIT_MAX),
+        concurrency=_whole_number(given, "concurrency", 4, CONCURRENCY_MAX),
+    )
+
+
+def _whole_number(given: dict[str, object], name: str, default: int, most: int) -> int:
+    value = given.get(name)
+    if value is None:
+        return default
+    if type(value) is int and 1 <= value <= most:
+        return value
+    raise BadRequest(f'"{name}" must be a whole number from 1 to {most}, not {_show(value)}')
+
+
 def parse_message_id(text: str) -> UUID:
     """The UUID in a path. Raises MessageNotFound for anything else, since no message has such an id."""
     if _UUID.fullmatch(text) is None:
@@ -117,12 +151,12 @@ def _first_bad_byte(body: bytes) -> int:
     return len(body)
 
 
-def _channel(value: object) -> str:
+def _channel(value: object, name: str = "channel") -> str:
     text = str(value) if type(value) is int else value
     if isinstance(text, str) and _CHANNEL.fullmatch(text) and _INT64_MIN <= int(text) <= _INT64_MAX:
         return text
     raise BadRequest(
-        f'"channel" must be the id of a Telegram channel, like "-1001649127710", not {_show(value)}'
+        f'"{name}" must be the id of a Telegram channel, like "-1001649127710", not {_show(value)}'
     )
 
 

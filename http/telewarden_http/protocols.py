@@ -70,6 +70,28 @@ class Marked:
     updated: int
 
 
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """A request to read Telegram's newest messages again.
+
+    channels: ids as consumers write them, None for all. limit: newest messages of each. concurrency: channels at once.
+    """
+
+    channels: tuple[str, ...] | None = None
+    limit: int = 500
+    concurrency: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SyncedChannel:
+    """What that brought. read: messages that Telegram showed; saved: how many of them were news here."""
+
+    channel: str
+    label: str
+    read: int
+    saved: int
+
+
 class RequestRefused(Exception):
     """Base of the errors that a store may answer a request with; the text is for the client."""
 
@@ -114,6 +136,14 @@ class Acknowledger(Protocol):
 
     async def mark_processed(self, request: MarkProcessed) -> Marked:
         """Mark messages as processed. Raises UnknownChannel, AmbiguousMessage, Unavailable."""
+        ...
+
+
+class Synchroniser(Protocol):
+    """Reads Telegram's history."""
+
+    async def sync(self, request: SyncRequest) -> Sequence[SyncedChannel]:
+        """Read it, and accept what is new. Raises UnknownChannel, and Unavailable while Telegram is not connected."""
         ...
 
 

@@ -22,6 +22,8 @@ from telewarden_http.protocols import (
     MarkProcessed,
     Page,
     Source,
+    SyncedChannel,
+    SyncRequest,
     UnprocessedQuery,
 )
 from telewarden_http.server import serve
@@ -79,6 +81,19 @@ class FakeAcknowledger:
 
 
 @dataclass
+class FakeSynchroniser:
+    synced: list[SyncedChannel] = field(default_factory=list)
+    error: BaseException | None = None
+    requests: list[SyncRequest] = field(default_factory=list)
+
+    async def sync(self, request: SyncRequest) -> list[SyncedChannel]:
+        self.requests.append(request)
+        if self.error is not None:
+            raise self.error
+        return self.synced
+
+
+@dataclass
 class FakeHealth:
     state: HealthReport = field(default_factory=lambda: HealthReport(live=True, ready=True))
 
@@ -113,6 +128,7 @@ class Api:
     app: Quart
     reader: FakeReader
     acknowledger: FakeAcknowledger
+    synchroniser: FakeSynchroniser
     health: FakeHealth
     registry: CollectorRegistry
     channel: str = CHANNEL
@@ -221,14 +237,16 @@ def make_api() -> Callable[..., Api]:
             FakeHealth(),
             CollectorRegistry(),
         )
+        synchroniser = FakeSynchroniser()
         app = create_app(
             reader=reader,
             acknowledger=acknowledger,
+            synchroniser=synchroniser,
             health=health,
             settings=replace(usual, **differing),
             registry=registry,
         )
-        return Api(app, reader, acknowledger, health, registry)
+        return Api(app, reader, acknowledger, synchroniser, health, registry)
 
     return make
 

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.anyio
 GUARDED = [
     ("GET", "/api/messages/unprocessed?channel=-1"),
     ("POST", "/api/messages/mark-processed"),
+    ("POST", "/sync-messages"),
+    ("POST", "/api/telegram-gateway/sync-messages"),
     ("GET", "/api/messages/6e9f4a52-0d0b-5a3e-9d55-0a4b9f1c2d3e"),
 ]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import asyncpg
+import httpx
 import pytest
 
 from telewarden.sandbox.exercise import Exercise, daemon_running
@@ -130,3 +131,27 @@ async def test_where_it_cannot_look_it_says_why_and_what_to_do(stack: Stack, tmp
     without_daemon = await verify(stack)
     assert without_daemon.returncode == 3
     assert b"no daemon runs" in without_daemon.stderr
+
+
+async def test_the_old_route_reads_the_newest_posts_again(stack: Stack) -> None:
+    first, second = stack.channel_ids
+    await stack.control.post_many(first, [f"#{n}" for n in range(150)])
+    await settled(stack, 150)
+    headers = {"X-API-Key": stack.daemon.api_key}
+    async with httpx.AsyncClient(
+        base_url=stack.daemon.url, headers=headers, timeout=30, trust_env=False
+    ) as client:
+        answer = (await client.post("/sync-messages", json={"limit": 120})).json()
+        assert answer["data"]["totalMessagesSynced"] == 120
+        assert answer["data"]["totalMessagesSaved"] == 0
+        assert answer["data"]["channelsSynced"] == [
+            {"channelId": str(first), "label": "Channel 1", "messagesSynced": 120},
+            {"channelId": str(second), "label": "Channel 2", "messagesSynced": 0},
+        ]
+        unknown = await client.post("/sync-messages", json={"channels": ["-1009999999999"]})
+        assert unknown.status_code == 404
+        await stack.control.fault("refuse")
+        await stack.control.fault("drop")
+        with anyio.fail_after(20):
+            while (await client.post("/sync-messages")).status_code != 503:
+                await anyio.sleep(0.05)

@@ -45,6 +45,7 @@ class Place:
 
     top: int
     pts: int
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,23 @@ class ChannelReader:
         if window:
             await self._compare(channel_id, 0.0)
 
+    async def sync(self, channel_id: int, limit: int) -> tuple[int, int]:
+        """Read the newest posts again. Returns how many Telegram showed, and how many events they made."""
+        read = events = before = 0
+        while read < limit:
+            count = min(self._settings.page, limit - read)
+            page = await self._asking.ask(
+                "history", channel_id, partial(self._connection.newest, channel_id, count, before)
+            )
+            if page:
+                before = min(seen.message_id for seen in page)
+                in_order = sorted(page, key=lambda seen: seen.message_id)
+                events += await self._accept(in_order, source="history")
+            read += len(page)
+            if len(page) < count:
+                break
+        return read, events
+
     async def follow(self, channel_id: int) -> Followed:
         """Read what changed since the channel's count, to the end. If Telegram cannot tell, the count is forgotten."""
         events = 0

@@ -169,7 +169,7 @@ class TelethonConnection:
                 if dialog.id in wanted:
                     self._peers[dialog.id] = dialog.input_entity
                     self._tops[dialog.id] = max(self._tops.get(dialog.id, 0), dialog.dialog.top_message)
-                    found[dialog.id] = Place(dialog.dialog.top_message, dialog.dialog.pts or 0)
+                    found[dialog.id] = Place(dialog.dialog.top_message, dialog.dialog.pts or 0, dialog.name)
             return found
 
         return await self._ask(read(), self._timeout_s * 3)

@@ -78,6 +78,8 @@ class Listener:
         self._plan = self._new_plan()
         self.asking: tuple[Connection, Asking] | None = None
         """The connection, and how it may be asked; None while Telegram is not connected."""
+        self.reader: ChannelReader | None = None
+        """Reads over the connection; None likewise."""
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled; reconnects for ever."""
@@ -154,7 +156,7 @@ class Listener:
         self._reading.clear()
         self._reads = 0
         self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
-        self.asking = connection, asking
+        self.asking, self.reader = (connection, asking), reader
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._take_pushes, connection)
@@ -164,7 +166,7 @@ class Listener:
                 for _ in range(_READERS):
                     tasks.start_soon(self._read_due, reader, tasks)
         finally:
-            self.asking = None
+            self.asking = self.reader = None
 
     async def _find_channels(self, opener: ChannelOpener) -> None:
         """Learn which channels can be read, and how far they are. One that is closed is told, the others go on."""
@@ -332,7 +334,8 @@ class Listener:
             followed = await reader.follow(channel_id)
             self._plan.answered(channel_id, anyio.current_time(), has_news=followed.events > 0)
             if not followed.is_told:
-                self._places[channel_id] = Place(self._journal.channels[channel_id].top, followed.pts)
+                top = self._journal.channels[channel_id].top
+                self._places[channel_id] = Place(top, followed.pts, self.title(channel_id))
                 self._ask_for([channel_id], window=True)
         except Flooded as error:
             self._plan.flooded(channel_id, now_s, error.wait_s)
@@ -348,9 +351,10 @@ class Listener:
             log.warning("channel_closed", channel_id=channel_id, reason=str(error))
         self._state.closed_channels[channel_id] = str(error)
 
-    def ask_for(self, channel_ids: Iterable[int]) -> None:
-        """Have channels read as soon as can be, their newest posts compared."""
-        self._ask_for((c for c in channel_ids if c in self._readable), window=True)
+    def title(self, channel_id: int) -> str:
+        """A channel's name on Telegram; its id where that is not known."""
+        place = self._places.get(channel_id)
+        return place.title if place is not None and place.title else str(channel_id)
 
     def _ask_for(self, channel_ids: Iterable[int], *, window: bool) -> None:
         for channel_id in channel_ids:
