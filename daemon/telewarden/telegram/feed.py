@@ -92,7 +92,7 @@ class Connection(Protocol):
         ...
 
     async def after(self, channel_id: int, message_id: int, limit: int) -> list[Seen]:
-        """A channel's messages after an id, oldest first. One that this version cannot read is there too, by its id.
+        """A channel's messages after an id, 100 at most, oldest first. One that cannot be read is there too, by its id.
 
         Raises ChannelClosed.
         """

@@ -105,15 +105,16 @@ class ChannelReader:
             followed = await self.follow(channel_id)
         if not followed.is_told:
             # What changed cannot be told: everything recent is compared.
-            await self._catch_up(channel_id)
+            await self._catch_up(channel_id, place.top if place else 0)
             await self._compare(channel_id, self._settings.window_s)
             if followed.pts:
                 reached = self._ahead.extend(channel_id, followed.pts)
                 await self._accept((), source="history", pts={channel_id: reached})
             return
         channel = self._journal.channels[channel_id]
-        if channel.checkpoint < max(channel.top, place.top if place else 0):
-            await self._catch_up(channel_id)
+        top = max(channel.top, place.top if place else 0)
+        if channel.checkpoint < top:
+            await self._catch_up(channel_id, top)
         if window:
             await self._compare(channel_id, 0.0)
 
@@ -163,20 +164,24 @@ class ChannelReader:
             partial(self._connection.difference, channel_id, pts, DIFFERENCE),
         )
 
-    async def _catch_up(self, channel_id: int) -> None:
-        """Read history from the checkpoint to its end."""
+    async def _catch_up(self, channel_id: int, top: int) -> None:
+        """Read history from the checkpoint to its end. top: an id that is known to be there, or to have been."""
         page = self._settings.page
         while True:
-            checkpoint = self._journal.channels[channel_id].checkpoint
-            posts = await self._asking.ask(
-                "history",
-                channel_id,
-                partial(self._connection.after, channel_id, checkpoint, page),
-            )
+            channel = self._journal.channels[channel_id]
+            posts = await self._after(channel_id, channel.checkpoint)
+            if not posts and channel.checkpoint < channel.top:
+                # All in between is gone. What cannot be read is found only from near by.
+                posts = await self._after(channel_id, channel.top)
             if posts:
                 await self._accept(posts, source="history", checkpoint=(channel_id, posts[-1].message_id))
-            if len(posts) < page:
+            # A short page alone is no end: Telegram may give less than it was asked for.
+            if not posts or (len(posts) < page and posts[-1].message_id >= top):
                 return
+
+    async def _after(self, channel_id: int, message_id: int) -> list[Seen]:
+        request = partial(self._connection.after, channel_id, message_id, self._settings.page)
+        return await self._asking.ask("history", channel_id, request)
 
     async def _compare(self, channel_id: int, window_s: float) -> None:
         """Compare the newest posts with what is known: edits, deletions, and posts that were missed.

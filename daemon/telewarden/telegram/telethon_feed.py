@@ -35,7 +35,9 @@ T = TypeVar("T")
 PUSHES_HELD = 10_000
 """Pushes that may wait for the journal; what comes beyond is dropped, and the channel's history is read instead."""
 _DISCONNECT_S = 5.0
-_IDS_A_REQUEST = 100
+_IDS_A_REQUEST = _POSTS_A_REQUEST = 100
+_IDS_SCANNED = 2_000
+"""So many ids are asked for one by one at most, where a page of history cannot be read."""
 _CLOSED = (
     errors.ChannelPrivateError,
     errors.ChannelInvalidError,
@@ -84,7 +86,6 @@ class TelethonConnection:
         self._client = client
         self._timeout_s = request_timeout_s
         self._peers: dict[int, Any] = {}
-        self._tops: dict[int, int] = {}
         self._pushed: deque[Push] = deque()
         self._arrived = Signal()
         self._overflowed: set[int] = set()
@@ -168,7 +169,6 @@ class TelethonConnection:
             async for dialog in self._client.iter_dialogs():
                 if dialog.id in wanted:
                     self._peers[dialog.id] = dialog.input_entity
-                    self._tops[dialog.id] = max(self._tops.get(dialog.id, 0), dialog.dialog.top_message)
                     found[dialog.id] = Place(dialog.dialog.top_message, dialog.dialog.pts or 0, dialog.name)
             return found
 
@@ -182,7 +182,6 @@ class TelethonConnection:
         request = functions.updates.GetChannelDifferenceRequest(peer, everything, max(pts, 1), limit)
         answer = await self._ask(self._client(request))
         if isinstance(answer, types.updates.ChannelDifferenceTooLong):
-            self._tops[channel_id] = answer.dialog.top_message
             return Difference((), answer.dialog.pts or 0, is_too_long=True)
         if isinstance(answer, types.updates.ChannelDifferenceEmpty):
             return Difference((), answer.pts)
@@ -205,37 +204,62 @@ class TelethonConnection:
         return self._peers[channel_id]
 
     async def after(self, channel_id: int, message_id: int, limit: int) -> list[Seen]:
-        """See the protocol."""
-        try:
-            return await self._messages(channel_id, limit=limit, min_id=message_id, reverse=True, wait_time=0)
-        except Unreadable:
-            found: list[Seen] = []
-            top, first = self._tops.get(channel_id, 0), message_id + 1
-            page: list[Seen] | None = None
-            # The top may be older than what is asked for: where something was found there may be more.
-            while len(found) < limit and (page is None or page or first <= top):
-                page = await self.existing(channel_id, range(first, first + _IDS_A_REQUEST))
-                found += page
-                first += _IDS_A_REQUEST
-            return sorted(found, key=lambda seen: seen.message_id)[:limit]
+        """See the protocol. Where a page cannot be read, smaller ones are, and what is left is asked for by its id."""
+        limit = min(limit, _POSTS_A_REQUEST)
+        found: list[Seen] = []
+        count = limit
+        while len(found) < limit:
+            try:
+                page = await self._history(
+                    channel_id, offset_id=message_id + 1, add_offset=-count, limit=count, min_id=message_id
+                )
+            except Unreadable:
+                if count > 1:
+                    count //= 2
+                    continue
+                page = await self._next_by_id(channel_id, message_id)
+                count = limit
+                if not page:
+                    break
+            found += page
+            if not page or (len(page) < count and count == limit):
+                break
+            message_id, count = page[-1].message_id, limit
+        return found[:limit]
+
+    async def _next_by_id(self, channel_id: int, message_id: int) -> list[Seen]:
+        """What comes next after an id, asked for id by id: of a message that cannot be read, history tells not even
+        that."""
+        for first in range(message_id + 1, message_id + 1 + _IDS_SCANNED, _IDS_A_REQUEST):
+            page = await self.existing(channel_id, range(first, first + _IDS_A_REQUEST))
+            if page:
+                return sorted(page, key=lambda seen: seen.message_id)
+        log.error("messages_not_reached", channel_id=channel_id, after=message_id, looked_at=_IDS_SCANNED)
+        return []
 
     async def newest(self, channel_id: int, limit: int, before: int = 0) -> list[Seen]:
-        """See the protocol."""
-        try:
-            return await self._messages(channel_id, limit=limit, max_id=before, wait_time=0)
-        except Unreadable:
-            found: list[Seen] = []
-            last = before - 1 if before else self._tops.get(channel_id, 0)
-            while len(found) < limit and last > 0:
-                ids = range(max(1, last - _IDS_A_REQUEST + 1), last + 1)
-                found += await self.existing(channel_id, ids)
-                last = ids[0] - 1
-            return sorted(found, key=lambda seen: -seen.message_id)[:limit]
+        """See the protocol. What cannot be read is left out: `after` finds it."""
+        found: list[Seen] = []
+        passed, count = 0, _POSTS_A_REQUEST
+        while len(found) < limit:
+            count = min(count, limit - len(found))
+            try:
+                page = await self._history(channel_id, offset_id=before, add_offset=passed, limit=count)
+            except Unreadable:
+                passed, count = (passed, count // 2) if count > 1 else (passed + 1, _POSTS_A_REQUEST)
+                continue
+            found += reversed(page)
+            if len(page) < count:
+                break
+            passed, count = passed + len(page), _POSTS_A_REQUEST
+        return found
 
     async def existing(self, channel_id: int, message_ids: Sequence[int]) -> list[Seen]:
         """See the protocol. Telegram answers for all or none: one that cannot be read is found by halving."""
         try:
-            return await self._messages(channel_id, ids=list(message_ids))
+            peer, asked_at_us = self._peer(channel_id), time.time_ns() // 1000
+            messages = await self._ask(self._client.get_messages(peer, ids=list(message_ids)))
+            return _observations((m for m in messages if m is not None), channel_id, asked_at_us)
         except Unreadable as error:
             if len(message_ids) == 1:
                 log.error(
@@ -252,13 +276,17 @@ class TelethonConnection:
                 *await self.existing(channel_id, message_ids[middle:]),
             ]
 
-    async def _messages(self, channel_id: int, **which: Any) -> list[Seen]:
-        peer = self._peer(channel_id)
-        asked_at_us = time.time_ns() // 1000
-        messages = await self._ask(self._client.get_messages(peer, **which))
-        return _observations(
-            (message for message in messages if message is not None), channel_id, asked_at_us
+    async def _history(
+        self, channel_id: int, *, offset_id: int, limit: int, add_offset: int = 0, min_id: int = 0
+    ) -> list[Seen]:
+        """One page, oldest first. Telethon's own paging asks once more where it need not, outside of the budget."""
+        peer, asked_at_us = self._peer(channel_id), time.time_ns() // 1000
+        request = functions.messages.GetHistoryRequest(
+            peer, offset_id, None, add_offset, min(limit, _POSTS_A_REQUEST), 0, min_id, 0
         )
+        answer = await self._ask(self._client(request))
+        seen = _observations(answer.messages, channel_id, asked_at_us)
+        return sorted(seen, key=lambda post: post.message_id)
 
     async def _ask(self, request: Awaitable[T], timeout_s: float | None = None) -> T:
         """Await a request within its time-out, and say in this package's errors what went wrong."""

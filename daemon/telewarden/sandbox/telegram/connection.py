@@ -1,6 +1,7 @@
 """One client's connection: transport, handshake, encryption, sessions and salts; requests go to `Methods`."""
 
 import contextlib
+import os
 import socket
 import struct
 import time
@@ -12,6 +13,7 @@ import structlog
 from anyio.abc import ByteStream, SocketAttribute
 from telethon.errors import TypeNotFoundError
 from telethon.tl import functions, types
+from telethon.tl.core import MessageContainer
 
 from telewarden.sandbox.telegram.account import RpcFailed
 from telewarden.sandbox.telegram.crypto import ServerKey, decrypt_message, encrypt_message, key_id
@@ -31,7 +33,7 @@ from telewarden.sandbox.telegram.messages import (
     rpc_error,
     rpc_result,
 )
-from telewarden.sandbox.telegram.methods import Methods
+from telewarden.sandbox.telegram.methods import Methods, method_name
 from telewarden.sandbox.telegram.transport import BadFrame, Reader, Transport, sniff
 
 log = structlog.get_logger(__name__)
@@ -74,26 +76,31 @@ class Connection:
         """Until the client leaves or says something that is no MTProto."""
         reader = Reader(self._stream)
         with self.scope:
-            try:
-                self._transport = await sniff(reader)
-                handshake = Handshake(self._server_key)
-                while True:
-                    received = await self._transport.read(reader)
-                    if self._faults.deaf:
-                        continue
-                    if received[:8] == bytes(8):
-                        await self._shake(handshake, received)
-                    else:
-                        await self._take(received)
-            except (BadFrame, BadMessage, HandshakeFailed, TypeNotFoundError, ValueError) as error:
-                log.debug("connection_ended", why=str(error))
-            except (
-                anyio.EndOfStream,
-                anyio.IncompleteRead,
-                anyio.BrokenResourceError,
-                anyio.ClosedResourceError,
-            ):
-                log.debug("connection_ended", why="the client left")
+            async with anyio.create_task_group() as self._tasks:
+                await self._serve(reader)
+                self._tasks.cancel_scope.cancel()
+
+    async def _serve(self, reader: Reader) -> None:
+        try:
+            self._transport = await sniff(reader)
+            handshake = Handshake(self._server_key)
+            while True:
+                received = await self._transport.read(reader)
+                if self._faults.deaf:
+                    continue
+                if received[:8] == bytes(8):
+                    await self._shake(handshake, received)
+                else:
+                    await self._take(received)
+        except (BadFrame, BadMessage, HandshakeFailed, TypeNotFoundError, ValueError) as error:
+            log.debug("connection_ended", why=str(error))
+        except (
+            anyio.EndOfStream,
+            anyio.IncompleteRead,
+            anyio.BrokenResourceError,
+            anyio.ClosedResourceError,
+        ):
+            log.debug("connection_ended", why="the client left")
 
     async def _shake(self, handshake: Handshake, received: bytes) -> None:
         request, _ = read_object(received[20:])
@@ -128,6 +135,10 @@ class Connection:
             first = min(message.message_id for message in incoming.messages) if incoming.messages else 0
             parts.append(bytes(types.NewSessionCreated(first, incoming.session_id ^ SALT, SALT)))
         for message in incoming.messages:
+            delay_s = self._delay_of(message)
+            if delay_s:
+                self._tasks.start_soon(self._answer_late, incoming.session_id, message, delay_s)
+                continue
             answer = self._answer(message)
             if answer is not None:
                 parts.append(answer)
@@ -135,6 +146,38 @@ class Connection:
             await self._send(incoming.session_id, [(part, True) for part in parts], answer=True)
         if self.wants_updates and self.key_id in self._methods.signed_in:
             self._on_ready(self)
+
+    def _delay_of(self, message: Incoming) -> float:
+        request, _ = _unwrapped(message.body)
+        return self._faults.slow.get(method_name(request), 0.0) if request is not None else 0.0
+
+    async def _answer_late(self, session_id: int, message: Incoming, delay_s: float) -> None:
+        await anyio.sleep(delay_s)
+        answer = self._answer(message)
+        if answer is not None:
+            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await self._send(session_id, [(answer, True)], answer=True)
+
+    async def send_garbage(self, kind: str) -> None:
+        """Say something that no server says; see GARBAGE. Raises anyio's errors of a stream that is gone."""
+        transport, auth_key = self._transport, self._auth_key
+        if transport is None or auth_key is None or self._session_id is None:
+            return
+        match kind:
+            case "bytes":
+                await self._stream.send(os.urandom(4096))
+            case "packet":
+                await self._send_raw(os.urandom(512))
+            case "wrong_key":
+                await self._send_raw(key_id(auth_key) + os.urandom(16 + 16 * 20))
+            case "truncated":
+                await self._stream.send(transport.frame(os.urandom(4096))[:100])
+                self.drop()
+            case "huge":
+                await self._stream.send((0x7FFFFFF0).to_bytes(4, "little") + os.urandom(1024))
+            case "container":
+                many = struct.pack("<Ii", MessageContainer.CONSTRUCTOR_ID, 1_000_000) + os.urandom(4000)
+                await self._send(self._session_id, [(many, True)])
 
     def _answer(self, message: Incoming) -> bytes | None:
         """What one message is answered with; None for those that need no answer."""

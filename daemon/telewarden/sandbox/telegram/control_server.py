@@ -9,7 +9,7 @@ import structlog
 from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from telewarden.sandbox.telegram.faults import NAMES, UnknownFault
+from telewarden.sandbox.telegram.faults import GARBAGE, NAMES, UnknownFault
 from telewarden.sandbox.telegram.server import Telegram
 from telewarden.sandbox.telegram.world import Change, Channel, World, WorldError
 
@@ -82,7 +82,7 @@ async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
         case "stats":
             return telegram.stats()
         case "fault":
-            return _fault(telegram, request)
+            return await _fault(telegram, request)
         case "clear":
             telegram.faults.clear()
             return {}
@@ -147,13 +147,18 @@ def _dump(channel: Channel) -> list[dict[str, Any]]:
     ]
 
 
-def _fault(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
+async def _fault(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
     values = dict(request)
     if "channel" in values:
         values["channel"] = _channel_of(telegram.world, values).bare_id
     match request.get("name"):
         case "drop":
             return {"dropped": telegram.drop(reset=bool(request.get("reset")))}
+        case "garbage":
+            kind = request["kind"]
+            if kind not in GARBAGE:
+                raise UnknownFault(f"there is no garbage {kind!r}; there are: {', '.join(GARBAGE)}")
+            return {"connections": await telegram.send_garbage(kind)}
         case "deauthorise":
             telegram.methods.signed_in.clear()
         case "expire_code":

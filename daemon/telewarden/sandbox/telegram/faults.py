@@ -24,19 +24,24 @@ class RpcFailure:
 class Faults:
     """What is wrong at the moment.
 
-    failures: by method name. swallow, duplicate: pushes that are lost, or sent twice. delay_s: before each push.
+    failures: by method name, and the channel that they are limited to, if they are. slow: seconds before a method's
+    answer. swallow, duplicate: pushes that are lost, or sent twice. delay_s: before each push.
     reorder: the next two pushes change places; held: the first of them. withheld: channels that are not pushed until
-    their difference is asked for. refusing: connections end at once. deaf: bytes are taken and nothing is answered.
+    their difference is asked for; never_pushed: not even then. announced: channels whose next push only says that it
+    is too long. refusing: connections end at once. deaf: bytes are taken and nothing is answered.
     too_long: channels whose next difference is too long.
     """
 
-    failures: dict[str, RpcFailure] = field(default_factory=dict)
+    failures: dict[tuple[str, int | None], RpcFailure] = field(default_factory=dict)
+    slow: dict[str, float] = field(default_factory=dict)
     swallow: int = 0
     duplicate: int = 0
     reorder: bool = False
     held: bytes | None = None
     delay_s: float = 0.0
     withheld: set[int] = field(default_factory=set)
+    never_pushed: set[int] = field(default_factory=set)
+    announced: set[int] = field(default_factory=set)
     too_long: set[int] = field(default_factory=set)
     refusing: bool = False
     deaf: bool = False
@@ -56,10 +61,12 @@ class Faults:
                         str(values["message"]),
                         _times(values),
                     )
-                    self.failures[str(values["method"])] = failure
+                    self.failures[_target(values)] = failure
                 case "flood_wait":
                     wait = f"FLOOD_WAIT_{_within(values['seconds'], 'seconds', 0, 1_000_000)}"
-                    self.failures[str(values["method"])] = RpcFailure(420, wait, _times(values))
+                    self.failures[_target(values)] = RpcFailure(420, wait, _times(values))
+                case "slow":
+                    self.slow[str(values["method"])] = _seconds(values["seconds"])
                 case "swallow":
                     self.swallow = _within(values["pushes"], "pushes", 0, MANY)
                 case "duplicate":
@@ -70,6 +77,10 @@ class Faults:
                     self.delay_s = _seconds(values["seconds"])
                 case "withhold":
                     self.withheld.add(int(values["channel"]))
+                case "never_push":
+                    self.never_pushed.add(int(values["channel"]))
+                case "announce":
+                    self.announced.add(int(values["channel"]))
                 case "too_long":
                     self.too_long.add(int(values["channel"]))
                 case "refuse":
@@ -81,15 +92,20 @@ class Faults:
         except KeyError as error:
             raise UnknownFault(f"the fault {name!r} needs a value for {error}") from error
 
-    def failure_of(self, method: str) -> RpcFailure | None:
-        """The error that a method has to answer now, counted."""
-        failure = self.failures.get(method)
-        if failure is None:
-            return None
-        failure.times -= 1
-        if failure.times <= 0:
-            del self.failures[method]
-        return failure
+    def failure_of(self, method: str, channel: int | None) -> RpcFailure | None:
+        """The error that a method has to answer now, counted. channel: the bare id of the one that it is asked for."""
+        for target in ((method, channel), (method, None)):
+            failure = self.failures.get(target)
+            if failure is not None:
+                failure.times -= 1
+                if failure.times <= 0:
+                    del self.failures[target]
+                return failure
+        return None
+
+
+def _target(values: dict[str, Any]) -> tuple[str, int | None]:
+    return str(values["method"]), values.get("channel")
 
 
 def _within(value: Any, name: str, least: int, most: int) -> int:
@@ -116,6 +132,9 @@ NAMES = (
     "reorder",
     "delay",
     "withhold",
+    "never_push",
+    "announce",
+    "slow",
     "too_long",
     "refuse",
     "black_hole",
@@ -123,5 +142,10 @@ NAMES = (
     "deauthorise",
     "forget_key",
     "expire_code",
+    "garbage",
 )
-"""All of them; the last four act at once, on connections, keys and the code that was sent."""
+"""All of them; the last five act at once, on connections, keys and the code that was sent."""
+
+GARBAGE = ("bytes", "packet", "wrong_key", "truncated", "huge", "container")
+"""Kinds of what no server says: bytes that are no frame, a frame that is no packet, a packet that its key does not
+decrypt, a frame that is cut off, a length that no memory holds, and a container of more than it has."""

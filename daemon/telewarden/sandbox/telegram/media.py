@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from telethon.tl import types
+from telethon.tl import TLObject, types
 
 _DATE = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -24,6 +24,17 @@ def _document(number: int, mime_type: str, attributes: list[Any]) -> Any:
 
 def _text(text: str) -> Any:
     return types.TextWithEntities(text, [])
+
+
+UNREADABLE, UNREADABLE_ID = "unreadable", 0x0BADCAFE
+"""A medium of a later layer: a client of this one cannot read the message, nor what it comes in."""
+
+
+class UnreadableMedia(TLObject):  # type: ignore[misc]
+    """Its constructor is unknown to everybody."""
+
+    def _bytes(self) -> bytes:
+        return UNREADABLE_ID.to_bytes(4, "little") + bytes(12)
 
 
 def make_media(kind: str, number: int) -> Any:
@@ -61,6 +72,8 @@ def make_media(kind: str, number: int) -> Any:
                 number, "https://example.com/", "example.com", 0, type="article", title="Example"
             )
             return types.MessageMediaWebPage(page)
+        case "unreadable":
+            return UnreadableMedia()
         case _:
             return None
 

@@ -67,7 +67,7 @@ class Methods:
         """The result of a request. Raises RpcFailed."""
         name = method_name(request)
         self.calls[name] = self.calls.get(name, 0) + 1
-        failure = self._faults.failure_of(name)
+        failure = self._faults.failure_of(name, _asked_for(request))
         if failure is not None:
             raise RpcFailed(failure.code, failure.message)
         handler = self._handlers.get(type(request))
@@ -270,6 +270,13 @@ class Methods:
         )
         newest = [channel.posts[channel.top]] if channel.top else []
         return types.updates.ChannelDifferenceTooLong(dialog, newest, [channel.tl()], [], final=True)
+
+
+def _asked_for(request: Any) -> int | None:
+    """The bare id of the channel that a request is about."""
+    peer = getattr(request, "channel", None) or getattr(request, "peer", None)
+    bare_id = getattr(peer, "channel_id", None)
+    return bare_id if isinstance(bare_id, int) else None
 
 
 def _date_of(channel: Channel) -> float:

@@ -105,7 +105,7 @@ class Telegram:
     async def push(self, channel: Channel, changes: list[Change]) -> None:
         """Tell every signed-in client, over its newest connection, what changed."""
         faults = self.faults
-        if channel.bare_id in faults.withheld or faults.deaf:
+        if channel.bare_id in faults.withheld | faults.never_pushed or faults.deaf:
             return
         if faults.swallow > 0:
             faults.swallow -= 1
@@ -115,6 +115,9 @@ class Telegram:
         updates = [update for change in changes if (update := self.world.update(channel, change)) is not None]
         if not updates:
             return
+        if channel.bare_id in faults.announced:
+            faults.announced.discard(channel.bare_id)
+            updates = [types.UpdateChannelTooLong(channel.bare_id, channel.pts)]
         body = bytes(types.Updates(updates, [], [channel.tl()], datetime.now(UTC), 0))
         bodies = [body]
         if faults.reorder:
@@ -132,6 +135,16 @@ class Telegram:
                     await connection.push(each)
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                     connection.drop()
+
+    async def send_garbage(self, kind: str) -> int:
+        """Say something to every client that no server says. Returns how many there were."""
+        connections = list(self._connections)
+        for connection in connections:
+            try:
+                await connection.send_garbage(kind)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                connection.drop()
+        return len(connections)
 
     def drop(self, *, reset: bool = False) -> int:
         """End every connection; reset: with RST instead of FIN. Returns how many."""

@@ -9,7 +9,7 @@ from typing import Any
 from telethon import utils
 from telethon.tl import types
 
-from telewarden.sandbox.telegram.media import KINDS, make_media
+from telewarden.sandbox.telegram.media import KINDS, UNREADABLE, make_media
 
 
 class WorldError(ValueError):
@@ -129,7 +129,7 @@ class World:
             message_id = channel.next_id
         if message_id in channel.posts or message_id in channel.deleted:
             raise WorldError(f"channel {channel.marked_id} has had a message {message_id}")
-        if media is not None and media not in KINDS:
+        if media is not None and media not in (*KINDS, UNREADABLE):
             raise WorldError(f"there is no medium {media!r}; there are: {', '.join(KINDS)}")
         channel.next_id = max(channel.next_id, message_id + 1)
         peer = types.PeerChannel(channel.bare_id)
