@@ -104,12 +104,13 @@ class ChannelReader:
         if self._journal.channels[channel_id].pts:
             followed = await self.follow(channel_id)
         if not followed.is_told:
-            # What changed cannot be told: everything recent is compared.
+            # What changed cannot be told: everything recent is compared. From how far on it can be told again has to be
+            # known before that.
+            pts = followed.pts or await self._pts(channel_id)
             await self._catch_up(channel_id, place.top if place else 0)
             await self._compare(channel_id, self._settings.window_s)
-            if followed.pts:
-                reached = self._ahead.extend(channel_id, followed.pts)
-                await self._accept((), source="history", pts={channel_id: reached})
+            reached = self._ahead.extend(channel_id, pts)
+            await self._accept((), source="history", pts={channel_id: reached})
             return
         channel = self._journal.channels[channel_id]
         top = max(channel.top, place.top if place else 0)
@@ -144,8 +145,7 @@ class ChannelReader:
             except Unreadable as error:
                 # History can be read around it. Where the channel is has to be known before that.
                 log.warning("difference_unreadable", channel_id=channel_id, error=str(error))
-                now = await self._asking.ask("full", channel_id, partial(self._connection.pts, channel_id))
-                difference = Difference((), now, is_too_long=True)
+                difference = Difference((), await self._pts(channel_id), is_too_long=True)
             if difference.is_too_long:
                 await self._journal.forget_pts(channel_id)
                 return Followed(False, events, difference.pts)
@@ -178,6 +178,9 @@ class ChannelReader:
             # A short page alone is no end: Telegram may give less than it was asked for.
             if not posts or (len(posts) < page and posts[-1].message_id >= top):
                 return
+
+    async def _pts(self, channel_id: int) -> int:
+        return await self._asking.ask("full", channel_id, partial(self._connection.pts, channel_id))
 
     async def _after(self, channel_id: int, message_id: int) -> list[Seen]:
         request = partial(self._connection.after, channel_id, message_id, self._settings.page)

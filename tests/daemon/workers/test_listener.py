@@ -440,6 +440,20 @@ async def test_a_flood_wait_on_the_dialogs_does_not_keep_known_channels_from_bei
         assert anyio.current_time() - began_s < 10
 
 
+async def test_a_channel_whose_count_is_not_known_is_read_once_and_then_followed(intake: Intake) -> None:
+    await intake.journal.open_channel(Channel(NEWS, checkpoint=0, top=0))
+    for message_id in range(1, 8):
+        intake.telegram.post(NEWS, message_id, f"#{message_id}")
+    # How far it is on Telegram is not told either.
+    intake.telegram.next_errors[0] = [Flooded(500)]
+    async with intake.listening():
+        await intake.until({n: f"#{n}" for n in range(1, 8)})
+        await connected(intake)
+        await anyio.sleep(30)
+        assert intake.journal.channels[NEWS].pts == intake.telegram.pts(NEWS)
+    assert sum(request.startswith("newest") for request in intake.telegram.requests) < 5
+
+
 async def test_a_full_disk_is_waited_for_and_told(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
     full = [OSError(28, "No space left on device")] * 3
     commit = intake.journal._file.commit
