@@ -2,6 +2,7 @@
 
 import base64
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -40,10 +41,11 @@ class Operator:
         self.telegram, self.state_dir = telegram, state_dir
         self.session = state_dir / "telewarden.session"
         self.heard = ""
-        self._config = state_dir.with_name(f"{state_dir.name}.toml")
+        address = address or f"127.0.0.1:{telegram.port}"
+        self._config = state_dir.with_name(f"{address.replace(':', '-')}.toml")
         self._config.write_text(
             f'state_dir = "{state_dir}"\n[telegram]\napi_id = 1\n'
-            f'dc_address = "{address or f"127.0.0.1:{telegram.port}"}"\n'
+            f'dc_address = "{address}"\n'
             f'dc_public_key_file = "{telegram.public_key_file}"\n',
             encoding="utf-8",
         )
@@ -121,6 +123,10 @@ class Terminal:
     def types(self, keys: str) -> None:
         """Press keys."""
         os.write(self._descriptor, keys.encode())
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the command a signal."""
+        self._process.send_signal(number)
 
     async def ends(self) -> int:
         """The command's exit status."""

@@ -10,6 +10,7 @@ from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from telewarden.sandbox.telegram.faults import NAMES, UnknownFault
+from telewarden.sandbox.telegram.login_tokens import scan
 from telewarden.sandbox.telegram.server import Telegram
 from telewarden.sandbox.telegram.world import Change, Channel, World, WorldError
 
@@ -79,6 +80,8 @@ async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
             return {"channels": [_channel(channel) for channel in world.channels.values()]}
         case "dump":
             return {"messages": _dump(_channel_of(world, request))}
+        case "scan_qr":
+            return await scan(telegram, request)
         case "stats":
             return telegram.stats()
         case "fault":

@@ -133,6 +133,12 @@ class Telegram:
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                     connection.drop()
 
+    async def tell(self, key_id: bytes, update: bytes) -> None:
+        """Send an update to one key's clients, signed in or not."""
+        for connection in list(self._connections):
+            if connection.key_id == key_id:
+                await connection.push(update)
+
     def drop(self, *, reset: bool = False) -> int:
         """End every connection; reset: with RST instead of FIN. Returns how many."""
         connections = list(self._connections)
