@@ -6,13 +6,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
+from sandbox_telegram.local import until
 from telewarden.sandbox.telegram.process import LocalTelegram
 
 MAIN = "from telewarden.cli import main; main()"
@@ -123,6 +124,15 @@ class Terminal:
     def types(self, keys: str) -> None:
         """Press keys."""
         os.write(self._descriptor, keys.encode())
+
+    async def interrupts(self, how: Callable[[], None]) -> None:
+        """Interrupt the command once it waits for a key.
+
+        Python notices a signal that comes between the prompt and the wait only with the next key.
+        """
+        state = Path(f"/proc/{self._process.pid}/stat")
+        await until(lambda: state.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "S")
+        how()
 
     def signal(self, number: signal.Signals) -> None:
         """Send the command a signal."""

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -80,6 +82,34 @@ def test_a_folder_that_cannot_be_written_does_not_keep_the_others_from_theirs(
     assert "not mounted" in problems[2]
     assert not absent.exists()
     assert names(loose) == []
+
+
+def test_a_disk_that_is_full_is_told_and_holds_nothing_half_written(session: Path, tmp_path: Path) -> None:
+    script = (
+        "import resource, sys\n"
+        "from datetime import UTC, datetime\n"
+        "from pathlib import Path\n"
+        "from telewarden.telegram.session_backup import back_up\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
+        "_, copies = back_up(Path(sys.argv[1]), [Path(sys.argv[2])], keep=7, now=datetime.now(UTC))\n"
+        "print(copies[0].problem)\n"
+    )
+    folder = tmp_path / "copies"
+    command = [sys.executable, "-c", script, str(session), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "cannot be copied to" in done.stdout
+    assert names(folder) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_folder_of_another_user_is_refused(session: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copies"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, 12345)
+    _, (copy,) = back_up(session, [folder], keep=7, now=NOW)
+    assert copy.problem is not None
+    assert "12345" in copy.problem
+    assert names(folder) == []
 
 
 def test_the_newest_copies_are_kept_and_other_files_left_alone(session: Path, tmp_path: Path) -> None:

@@ -88,11 +88,11 @@ async def test_a_login_that_is_interrupted_once_ends_and_leaves_nothing(
         assert any(name.startswith(".telewarden.login-") for name in operator.left())
         match how:
             case "Ctrl-C":
-                terminal.types("\x03")
+                await terminal.interrupts(lambda: terminal.types("\x03"))
             case "Ctrl-D":
                 terminal.types("\x04")
             case _:
-                terminal.signal(signal.Signals[how])
+                await terminal.interrupts(lambda: terminal.signal(signal.Signals[how]))
         await terminal.sees("not signed in: it was interrupted")
         assert await terminal.ends() == 1
     assert operator.left() == []
@@ -118,7 +118,7 @@ async def test_a_qr_code_is_shown_at_a_terminal_and_ctrl_c_ends_it(operator: Ope
     async with operator.at_a_terminal("login", "--qr") as terminal:
         await terminal.sees("█")
         await terminal.sees("scan this")
-        terminal.types("\x03")
+        await terminal.interrupts(lambda: terminal.types("\x03"))
         await terminal.sees("interrupted")
         assert await terminal.ends() == 1
     assert "tg://" not in terminal.seen
@@ -309,6 +309,16 @@ async def test_logging_out_asks_first_and_removes_what_telegram_ended(
     assert operator.left() == []
     again = await operator.types("logout", "--yes")
     assert (again.status, "nothing to do" in again.err) == (1, True)
+
+
+async def test_ctrl_c_at_the_question_leaves_the_session(operator: Operator, telegram: LocalTelegram) -> None:
+    await telegram.sign_in(operator.session)
+    async with operator.at_a_terminal("logout") as terminal:
+        await terminal.sees("remove it?")
+        await terminal.interrupts(lambda: terminal.types("\x03"))
+        await terminal.sees("interrupted")
+        assert await terminal.ends() == 1
+    assert (await operator.types("status", "--online")).status == 0
 
 
 async def test_logging_out_without_telegram_leaves_the_session(

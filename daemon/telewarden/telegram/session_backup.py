@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from glob import escape
 from pathlib import Path
 
 from telewarden.telegram.session_file import (
@@ -96,15 +97,20 @@ def _make_folder(folder: Path) -> None:
     if not folder.parent.is_dir():
         raise SessionUnreadable(f"there is no folder {folder.parent}; is it a disk that is not mounted?")
     folder.mkdir(mode=0o700, exist_ok=True)
-    mode = stat.S_IMODE(folder.stat().st_mode)
+    known = folder.stat()
+    mode = stat.S_IMODE(known.st_mode)
+    if known.st_uid != os.geteuid():
+        raise SessionUnreadable(
+            f"{folder} belongs to the user with the id {known.st_uid}; name a folder below it"
+        )
     if mode & 0o077:
         raise SessionUnreadable(
-            f"others can enter {folder} (mode {mode:04o}); run: chmod 700 {folder}, or name a folder below it"
+            f"others can enter {folder} (mode {mode:04o}); name a folder below it, or run: chmod 700 {folder}"
         )
 
 
 def _remove_old(folder: Path, stem: str, newest: Path, keep: int) -> int:
-    for draft in folder.glob(f".{stem}-*.partial*"):
+    for draft in folder.glob(f".{escape(stem)}-*.partial*"):
         # Of a command that was killed; one that runs now is younger.
         if draft.stat().st_mtime < time.time() - _STALE_S:
             draft.unlink(missing_ok=True)

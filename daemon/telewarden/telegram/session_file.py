@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def owned(session_file: Path) -> Iterator[None]:
     """Own the session for a while, and clear up after commands that were killed. Raises SessionInUse."""
     lock = SessionLock(session_file)
     try:
-        for draft in session_file.parent.glob(f".{session_file.stem}.*-*.session*"):
+        for draft in session_file.parent.glob(f".{escape(session_file.stem)}.*-*.session*"):
             draft.unlink(missing_ok=True)
         _undo_unfinished(session_file)
         yield
