@@ -10,7 +10,6 @@ from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from telewarden.sandbox.telegram.faults import NAMES, UnknownFault
-from telewarden.sandbox.telegram.login_tokens import scan
 from telewarden.sandbox.telegram.server import Telegram
 from telewarden.sandbox.telegram.world import Change, Channel, World, WorldError
 
@@ -81,7 +80,7 @@ async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
         case "dump":
             return {"messages": _dump(_channel_of(world, request))}
         case "scan_qr":
-            return await scan(telegram, request)
+            return await telegram.scan_qr(request)
         case "stats":
             return telegram.stats()
         case "fault":

@@ -4,14 +4,11 @@ that scans the code."""
 import os
 from base64 import urlsafe_b64decode
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from telethon.tl import functions, types
 
 from telewarden.sandbox.telegram.account import Account, RpcFailed
-
-if TYPE_CHECKING:
-    from telewarden.sandbox.telegram.server import Telegram
 
 OPEN = (functions.auth.ExportLoginTokenRequest, functions.auth.ImportLoginTokenRequest)
 _VALID = timedelta(seconds=30)
@@ -69,16 +66,14 @@ class LoginTokens:
         return types.auth.LoginTokenSuccess(types.auth.Authorization(self._account.user()))
 
 
-async def scan(telegram: "Telegram", request: dict[str, Any]) -> dict[str, Any]:
+def scan(tokens: LoginTokens, request: dict[str, Any]) -> tuple[bytes, bytes | None]:
     """The control request "scan_qr": address; silent: without telling the client; elsewhere: see `accept`.
 
-    Raises ValueError.
+    Returns the key that asked for the token, and what its clients are told. Raises ValueError.
     """
-    tokens = telegram.methods.login_tokens
     encoded = str(request["address"]).partition("token=")[2]
     token = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
     key_id = tokens.accept(token, elsewhere=bool(request.get("elsewhere")))
-    if not request.get("silent"):
-        now = datetime.now(UTC)
-        await telegram.tell(key_id, bytes(types.UpdateShort(types.UpdateLoginToken(), now)))
-    return {}
+    if request.get("silent"):
+        return key_id, None
+    return key_id, bytes(types.UpdateShort(types.UpdateLoginToken(), datetime.now(UTC)))
