@@ -13,9 +13,9 @@ from sandbox_telegram.session_command import Operator, forms_of, key_of
 from telewarden.sandbox.ports import free_port
 from telewarden.sandbox.telegram.control import Control
 from telewarden.sandbox.telegram.process import LocalTelegram
+from telewarden.telegram.client import make_client
 from telewarden.telegram.session import SessionLock
 from telewarden.telegram.session_file import read_facts
-from telewarden.telegram.telethon_feed import TelethonFeed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 PASSWORD, CODE, PHONE = "correct horse", "22222", "+5511900000000"
@@ -239,11 +239,16 @@ async def test_a_backup_while_the_daemon_uses_the_session_and_the_way_back(
     settings = telegram.client_settings(operator.session)
     lock = SessionLock(operator.session)
     try:
-        async with TelethonFeed(settings, request_timeout_s=5).connect() as feed:
-            await feed.tops([-1001000000001])
+        client = make_client(settings)
+        await client.connect()
+        try:
+            # What Telethon learns from dialogs is in a transaction that stays open.
+            assert [dialog async for dialog in client.iter_dialogs()]
             folders = [tmp_path / f"copies{number}" for number in range(3)]
             ran = await operator.types("backup", *folders, secrets=False)
-            await feed.probe()
+            assert await client.get_me()
+        finally:
+            await client.disconnect()
         assert ran.status == 0, ran
         copies = [copy for folder in folders for copy in folder.iterdir()]
         assert len(copies) == 3
