@@ -47,6 +47,17 @@ def _listed(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
+def _are_backup_folders(folders: list[Path]) -> list[Path]:
+    if len(folders) > 3:
+        raise ValueError(f"at most 3 folders, not {len(folders)}")
+    relative = [folder for folder in folders if not folder.is_absolute()]
+    if relative:
+        raise ValueError(f"folders from the root, which begin with /; not so: {_listed(relative)}")
+    if len(set(folders)) < len(folders):
+        raise ValueError("each folder once")
+    return folders
+
+
 def _first_read(value: object) -> object:
     number = int(value) if isinstance(value, str) and value.isdecimal() else value
     if number in ("now", "all") or (type(number) is int and number >= 0):
@@ -120,6 +131,7 @@ Empty = BeforeValidator(_none_if_empty)
 FilePath = Annotated[Path, BeforeValidator(_expanded)]
 ReadableFile = Annotated[FilePath, AfterValidator(_is_a_readable_file)]
 Seconds = Annotated[float, Field(gt=0)]
+BackupFolders = Annotated[list[FilePath], AfterValidator(_are_backup_folders)]
 Channels = Annotated[list[int], AfterValidator(_are_channels)]
 FirstRead = Annotated[Literal["now", "all"] | int, BeforeValidator(_first_read)]
 Address = Annotated[str, AfterValidator(_is_an_address)]
@@ -179,6 +191,15 @@ class TelegramSettings(Section):
             # Telethon would add it, and the lock and the permissions would be another file's.
             raise ValueError("a path that ends in .session")
         return session_file
+
+
+class SessionBackupSettings(Section):
+    """Copies of the session, which `telewarden session backup` makes."""
+
+    folders: BackupFolders = Field(
+        default_factory=list, description="up to three folders, private; default: backups in state_dir"
+    )
+    keep: int = Field(7, ge=1, le=1000, description="newest copies kept in each folder")
 
 
 class DatabaseSettings(Section):
@@ -276,6 +297,7 @@ class Settings(Section):
         default_factory=_default_state_dir, description="folder of session and journal"
     )
     telegram: TelegramSettings
+    session_backup: SessionBackupSettings = SessionBackupSettings()
     database: DatabaseSettings
     cache: CacheSettings = CacheSettings()
     journal: JournalSettings = JournalSettings()
@@ -306,6 +328,11 @@ class Settings(Section):
     def session_file(self) -> Path:
         """The account's session."""
         return self.telegram.session_file or self.state_dir / "telewarden.session"
+
+    @property
+    def session_backup_folders(self) -> list[Path]:
+        """Where copies of the session are kept."""
+        return self.session_backup.folders or [self.state_dir / "backups"]
 
     @property
     def journal_file(self) -> Path:

@@ -13,6 +13,8 @@ from telewarden.settings import field_of
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNIT = FOLDER / "telewarden.service"
+BACKUP = FOLDER / "telewarden-session-backup.service"
+TIMER = FOLDER / "telewarden-session-backup.timer"
 EXPOSURE_IN_TENTHS = 15
 """Of 100. It is 10 with systemd 252; other versions weigh a little differently."""
 
@@ -30,10 +32,16 @@ def systemd_analyze() -> str:
 @pytest.fixture
 def runnable(tmp_path: Path) -> Path:
     """The unit with a program that exists, and with every secret that it shows as an example."""
-    text = UNIT.read_text(encoding="utf-8")
+    return made_runnable(UNIT, tmp_path)
+
+
+def made_runnable(unit: Path, folder: Path) -> Path:
+    """A copy of a unit with a program that exists, and with all that it shows as an example."""
+    text = unit.read_text(encoding="utf-8")
     text = re.sub("^ExecStart=[^ ]+", f"ExecStart={shutil.which('true')}", text, flags=re.MULTILINE)
-    path = tmp_path / UNIT.name
-    path.write_text(re.sub("^#LoadCredential", "LoadCredential", text, flags=re.MULTILINE), encoding="utf-8")
+    text = re.sub("^#(LoadCredential|ReadWritePaths)=", r"\1=", text, flags=re.MULTILINE)
+    path = folder / unit.name
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -43,14 +51,14 @@ def ask(*command: str | Path) -> str:
     return done.stdout + done.stderr
 
 
-def service() -> dict[str, list[str]]:
-    """The values of the unit's [Service] section."""
+def service(unit: Path = UNIT, wanted: str = "[Service]") -> dict[str, list[str]]:
+    """The values of a unit's [Service] section, or another."""
     found: dict[str, list[str]] = {}
     section = ""
-    for line in UNIT.read_text(encoding="utf-8").splitlines():
+    for line in unit.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
             section = line
-        elif section == "[Service]" and "=" in line and not line.startswith("#"):
+        elif section == wanted and "=" in line and not line.startswith("#"):
             name, _, value = line.partition("=")
             found.setdefault(name, []).append(value)
     return found
@@ -122,3 +130,40 @@ def test_its_user_is_the_one_that_is_made() -> None:
         line for line in (FOLDER / "telewarden.sysusers").read_text().splitlines() if not line.startswith("#")
     ]
     assert line.split()[:2] == ["u", service()["User"][0]]
+
+
+def test_systemd_knows_every_word_of_the_backup_and_its_timer(systemd_analyze: str, tmp_path: Path) -> None:
+    units = [made_runnable(unit, tmp_path) for unit in (BACKUP, TIMER)]
+    assert ask(systemd_analyze, "verify", "--recursive-errors=yes", *units) == ""
+
+
+def test_systemd_finds_the_backup_well_confined(systemd_analyze: str, tmp_path: Path) -> None:
+    unit = made_runnable(BACKUP, tmp_path)
+    ask(
+        systemd_analyze, "security", "--no-pager", "--offline=true", f"--threshold={EXPOSURE_IN_TENTHS}", unit
+    )
+
+
+def test_the_backup_is_confined_at_least_as_the_daemon_is() -> None:
+    daemon, backup = service(), service(BACKUP)
+    not_for_a_copy = {"ExecReload", "LimitNOFILE", "NotifyAccess", "TimeoutStopSec", "WatchdogSec"}
+    not_for_a_copy |= {"Restart", "RestartSec"}
+    narrower = {"Type", "ExecStart", "TimeoutStartSec", "TasksMax", "RestrictAddressFamilies"}
+    for name, values in daemon.items():
+        if name not in not_for_a_copy | narrower:
+            assert backup.get(name) == values, name
+    assert backup["Type"] == ["oneshot"]
+    assert backup["PrivateNetwork"] == ["yes"]
+
+
+def test_the_backup_runs_each_day_also_after_a_day_without_power() -> None:
+    timer = service(TIMER, "[Timer]")
+    assert (timer["OnCalendar"], timer["Persistent"]) == (["daily"], ["true"])
+    assert timer["RandomizedDelaySec"] == ["1h"]
+    assert TIMER.stem == BACKUP.stem
+    assert service(TIMER, "[Install]")["WantedBy"] == ["timers.target"]
+
+
+def test_the_backup_runs_a_command_that_there_is() -> None:
+    (command,) = service(BACKUP)["ExecStart"]
+    assert command.split()[1:3] == ["session", "backup"]

@@ -1,13 +1,16 @@
 """The session file: it holds the account's key, so it is private and belongs to one process at a time."""
 
+import contextlib
 import fcntl
 import os
 import stat
+import time
 from pathlib import Path
 
 from telewarden.telegram.feed import SessionUnusable
 
 LOGIN_HINT = "run: telewarden session login"
+_LOOKS, _LOOK_S = 5, 0.02
 
 
 class SessionInUse(Exception):
@@ -22,23 +25,49 @@ class SessionLock:
 
     def __init__(self, session_file: Path) -> None:
         make_private_folder(session_file.parent)
-        path = session_file.with_name(session_file.name + ".lock")
-        self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
-            raise SessionInUse(
-                f"the session {session_file} is in use by process {owner}; stop it first, "
-                "or set telegram.session_file to another session"
-            ) from error
+        self._file = os.open(_lock_path(session_file), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        for left in range(_LOOKS - 1, -1, -1):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if left:
+                    # `owner_of` may have it for a moment.
+                    time.sleep(_LOOK_S)
+                    continue
+                owner = _read_owner(self._file)
+                os.close(self._file)
+                raise SessionInUse(
+                    f"the session {session_file} is in use by process {owner}; stop it first, "
+                    "or set telegram.session_file to another session"
+                ) from error
         os.truncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Give the session up."""
         os.close(self._file)
+
+
+def owner_of(session_file: Path) -> str | None:
+    """The process that owns a session ("unknown" if it has not said), None without one. It changes nothing."""
+    with contextlib.suppress(FileNotFoundError):
+        file = os.open(_lock_path(session_file), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read_owner(file)
+        finally:
+            os.close(file)
+    return None
+
+
+def _lock_path(session_file: Path) -> Path:
+    return session_file.with_name(session_file.name + ".lock")
+
+
+def _read_owner(lock_file: int) -> str:
+    return os.pread(lock_file, 32, 0).decode(errors="replace").strip() or "unknown"
 
 
 def make_private_folder(folder: Path) -> None:

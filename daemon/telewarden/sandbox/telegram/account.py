@@ -58,6 +58,10 @@ class Account:
             raise RpcFailed(400, "PHONE_CODE_EXPIRED")
         if code != self._code:
             raise RpcFailed(400, "PHONE_CODE_INVALID")
+        self.check_second_step()
+
+    def check_second_step(self) -> None:
+        """What comes after the first step. Raises RpcFailed where the account has a password."""
         if self._password is not None:
             raise RpcFailed(401, "SESSION_PASSWORD_NEEDED")
 

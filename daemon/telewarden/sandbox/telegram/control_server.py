@@ -79,6 +79,8 @@ async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
             return {"channels": [_channel(channel) for channel in world.channels.values()]}
         case "dump":
             return {"messages": _dump(_channel_of(world, request))}
+        case "scan_qr":
+            return await telegram.scan_qr(request)
         case "stats":
             return telegram.stats()
         case "fault":

@@ -9,6 +9,7 @@ from telethon.tl import functions, types
 
 from telewarden.sandbox.telegram.account import Account, RpcFailed
 from telewarden.sandbox.telegram.faults import Faults
+from telewarden.sandbox.telegram.login_tokens import OPEN, LoginTokens
 from telewarden.sandbox.telegram.world import Channel, World, WorldError
 
 DIFFERENCE_LIMIT = 100
@@ -19,6 +20,7 @@ _OPEN = (
     functions.auth.SignInRequest,
     functions.auth.CheckPasswordRequest,
     functions.account.GetPasswordRequest,
+    *OPEN,
 )
 """What may be asked before signing in."""
 
@@ -39,6 +41,7 @@ class Methods:
         self._address = address
         self.signed_in: set[bytes] = set()
         """Ids of the authorisation keys that have signed in."""
+        self.login_tokens = LoginTokens(account, self.signed_in)
         self.calls: dict[str, int] = {}
         f = functions
         self._handlers: dict[type, Callable[[Any, bytes], Any]] = {
@@ -48,6 +51,8 @@ class Methods:
             f.auth.SignInRequest: self._sign_in,
             f.auth.CheckPasswordRequest: self._check_password,
             f.auth.LogOutRequest: self._log_out,
+            f.auth.ExportLoginTokenRequest: self.login_tokens.export,
+            f.auth.ImportLoginTokenRequest: self.login_tokens.take_over,
             f.account.GetPasswordRequest: lambda r, k: self._account.password(),
             f.account.UpdateStatusRequest: lambda r, k: True,
             f.users.GetUsersRequest: lambda r, k: [self._account.user()],

@@ -20,6 +20,7 @@ from telewarden.sandbox.telegram.account import Account
 from telewarden.sandbox.telegram.connection import Connection
 from telewarden.sandbox.telegram.crypto import ServerKey
 from telewarden.sandbox.telegram.faults import Faults
+from telewarden.sandbox.telegram.login_tokens import scan
 from telewarden.sandbox.telegram.methods import Methods
 from telewarden.sandbox.telegram.world import Change, Channel, World
 
@@ -96,6 +97,14 @@ class Telegram:
 
     def _ready(self, connection: Connection) -> None:
         self._newest[connection.key_id] = connection
+
+    async def scan_qr(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A phone scans a QR code; see `scan`. Raises ValueError."""
+        key_id, update = scan(self.methods.login_tokens, request)
+        for connection in list(self._connections):
+            if update is not None and connection.key_id == key_id:
+                await connection.push(update)
+        return {}
 
     @property
     def connections(self) -> int:
