@@ -93,7 +93,7 @@ class Rate:
 class Health:
     """Reports from what the parts know of themselves. supervisor: set once the tree exists.
 
-    clock: gives seconds; only the damping asks it.
+    clock: gives seconds, as the event loop's own does: the damping and the waits that Telegram asked for are told by it.
     """
 
     def __init__(
@@ -185,7 +185,12 @@ class Health:
             "telegram": {
                 "connected": self._telegram.connected,
                 "problem": self._telegram.problem,
+                "caughtUp": self._telegram.caught_up,
                 "eventsReceived": self._telegram.received,
+                "floodWaits": [
+                    {"method": method, "channelId": channel_id and str(channel_id), "seconds": round(left_s, 1)}
+                    for (method, channel_id), left_s in self._telegram.floods.waiting(self._clock()).items()
+                ],
             },
             "workers": workers,
         }

@@ -124,11 +124,16 @@ class DaemonProcess:
         found: dict[str, object] = answer.json()
         return found
 
-    async def wait_ready(self, timeout_s: float = 30.0, *, connected: bool = True) -> None:
-        """Until polls can be answered and, unless told otherwise, Telegram is connected. Raises DaemonFailed."""
+    async def wait_ready(
+        self, timeout_s: float = 30.0, *, connected: bool = True, caught_up: bool = False
+    ) -> None:
+        """Until polls can be answered and, unless told otherwise, Telegram is connected. Raises DaemonFailed.
+
+        caught_up: until every channel has been read to its end, too.
+        """
         try:
             with anyio.fail_after(timeout_s):
-                while not self._is_ready(await self.health(), connected):
+                while not self._is_ready(await self.health(), connected, caught_up):
                     if not self.running:
                         raise DaemonFailed(
                             f"the daemon ended with status {await self.ended()}:\n{self.log_end()}"
@@ -140,11 +145,15 @@ class DaemonProcess:
             ) from error
 
     @staticmethod
-    def _is_ready(health: dict[str, object] | None, connected: bool) -> bool:
+    def _is_ready(health: dict[str, object] | None, connected: bool, caught_up: bool) -> bool:
         if health is None or health.get("status") != "healthy":
             return False
         telegram = health.get("telegram")
-        return not connected or (isinstance(telegram, dict) and bool(telegram.get("connected")))
+        if not isinstance(telegram, dict):
+            return False
+        return (not connected or bool(telegram.get("connected"))) and (
+            not caught_up or bool(telegram.get("caughtUp"))
+        )
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -133,7 +133,7 @@ class Exercise:
         deadline = time.monotonic() + _SETTLE_S
         while True:
             truth, rows = await self.stack.truth(), await self.stack.rows()
-            verdict = judge(truth, rows, self.consumer.got, self.never_shown())
+            verdict = judge(truth, rows, self.consumer.got, self.never_shown(), self.shown_texts())
             all_acknowledged = all(r.acknowledged for r in self.consumer.got.received.values())
             if (verdict.clean and all_acknowledged) or time.monotonic() > deadline or verdict.duplicated:
                 return verdict
@@ -150,6 +150,20 @@ class Exercise:
                 for o in self.outages
             )
         }
+
+    def shown_texts(self) -> dict[Id, set[str]]:
+        """Of messages that were deleted while the daemon was down: the texts that it may have seen last."""
+        done = self.poster.done
+        shown: dict[Id, set[str]] = {}
+        for key, deleted_ms in done.deleted_at_ms.items():
+            for outage in self.outages:
+                began_ms = outage.began_ms - _IN_FLIGHT_MS
+                if outage.blind and began_ms <= deleted_ms <= outage.ended_ms:
+                    texts = done.texts[key]
+                    last = max((n for n, (at_ms, _) in enumerate(texts) if at_ms < began_ms), default=0)
+                    seen = [text for at_ms, text in texts[last:] if at_ms <= outage.began_ms + _IN_FLIGHT_MS]
+                    shown.setdefault(key, set()).update(seen)
+        return shown
 
     def latencies_ms(self, grace_ms: float = 2000.0) -> list[float]:
         """Post → first poll, of the messages posted outside outages (with some time to recover after each)."""
@@ -205,10 +219,10 @@ async def valkey_down(stack: Stack, seconds: float = 3.0) -> None:
 
 
 async def daemon_killed(stack: Stack) -> None:
-    """Kill the daemon as `kill -9` does, and start it again at once."""
+    """Kill the daemon as `kill -9` does, and start it again at once; over when it has read all that it missed."""
     stack.daemon.kill()
     stack.daemon.start()
-    await stack.daemon.wait_ready()
+    await stack.daemon.wait_ready(caught_up=True)
 
 
 @asynccontextmanager

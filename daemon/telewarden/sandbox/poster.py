@@ -14,10 +14,14 @@ _WORDS = ("BUY", "SELL", "PETR4", "VALE3", "ITUB4", "WIN", "stop", "target", "en
 
 @dataclass
 class Posted:
-    """What was done. posted_at_ms, deleted_at_ms: wall clock, by (channel id, message id)."""
+    """What was done, by (channel id, message id). posted_at_ms, deleted_at_ms: wall clock.
+
+    texts: every text that a message had, each with the moment from which on, in order.
+    """
 
     posted_at_ms: dict[tuple[int, int], float] = field(default_factory=dict)
     deleted_at_ms: dict[tuple[int, int], float] = field(default_factory=dict)
+    texts: dict[tuple[int, int], list[tuple[float, str]]] = field(default_factory=dict)
     edited: int = 0
 
     @property
@@ -71,15 +75,18 @@ class Poster:
 
     async def _post(self, number: int) -> None:
         channel_id = self._channel_ids[number % len(self._channel_ids)]
-        at_ms = time.time() * 1000
-        reply = await self._control.post(channel_id, self._text(number))
+        at_ms, text = time.time() * 1000, self._text(number)
+        reply = await self._control.post(channel_id, text)
         key = (channel_id, reply.message_id)
         self.done.posted_at_ms[key] = at_ms
+        self.done.texts[key] = [(at_ms, text)]
         self._alive.append(key)
 
     async def _edit(self, number: int) -> None:
         channel_id, message_id = self._dice.choice(self._alive[-200:])
-        await self._control.edit(channel_id, message_id, f"edited {self._text(number)}")
+        at_ms, text = time.time() * 1000, f"edited {self._text(number)}"
+        await self._control.edit(channel_id, message_id, text)
+        self.done.texts[channel_id, message_id].append((at_ms, text))
         self.done.edited += 1
 
     async def _delete(self) -> None:

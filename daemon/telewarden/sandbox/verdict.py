@@ -57,11 +57,14 @@ def judge(
     rows: Iterable[tuple[Id, Stored]],
     got: Consumption,
     never_shown: Set[Id] = frozenset(),
+    shown_texts: Mapping[Id, Set[str]] | None = None,
 ) -> Verdict:
     """Compare.
 
     A message that was deleted on Telegram before a poll could serve it need not have been polled. never_shown: messages
     that were posted and deleted while no daemon ran: Telegram shows them to nobody, so they may be missing altogether.
+    shown_texts: of messages that were deleted while no daemon ran, the texts that Telegram may have shown last; it shows
+    no later one to anybody.
     """
     verdict = Verdict()
     stored: dict[Id, Stored] = {}
@@ -84,7 +87,9 @@ def judge(
             verdict.lost[key] = "never served"
         if message.deleted and found.status != "deleted":
             verdict.stale[key] = f"deleted on Telegram, {found.status} in the database"
-        elif found.text != message.text:
+        elif found.text != message.text and not (
+            message.deleted and found.text in (shown_texts or {}).get(key, frozenset())
+        ):
             verdict.stale[key] = f"the database has {found.text!r}, Telegram {message.text!r}"
         elif not message.deleted and found.status == "deleted":
             verdict.stale[key] = "deleted in the database, not on Telegram"
