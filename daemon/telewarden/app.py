@@ -5,14 +5,16 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import anyio
 import structlog
 from prometheus_client import CollectorRegistry
-from quart import Quart
 
 from telewarden import logs
+from telewarden.backfill import Backfiller
+from telewarden.channel_admin import ChannelAdmin
+from telewarden.channels import ChannelSet
 from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
 from telewarden.fault_injection import WorkerFaults
@@ -28,6 +30,7 @@ from telewarden.storage.database import Database, open_database
 from telewarden.storage.journal import Journal, open_journal
 from telewarden.storage.journal_file import JournalError
 from telewarden.storage.reader import Reader
+from telewarden.takers import api_settings, make_takers
 from telewarden.telegram.client import ClientSettings
 from telewarden.telegram.intake import IntakeSettings, TelegramState
 from telewarden.telegram.session import SessionInUse, SessionLock
@@ -41,8 +44,7 @@ from telewarden.workers.listener import Listener
 from telewarden.workers.redis import RedisWorker
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
-from telewarden_http.app import create_app, replace_keys
-from telewarden_http.settings import ApiSettings, is_loopback
+from telewarden_http.app import create_app
 from telewarden_supervisors import (
     AnySpec,
     ChildSpec,
@@ -169,22 +171,27 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     Stores come before those who use them; they stop in the reverse order, so that intake ends first.
     """
     journal, database, cache = stores.journal, stores.database, stores.cache
-    channel_ids = list(settings.telegram.channels)
+    channels = ChannelSet(journal, settings.telegram.channels, settings.telegram.first_read)
     registry = CollectorRegistry()
     telegram = TelegramState()
     sync = CacheSync(journal.changed)
     if cache is None:
         sync.reason = "no cache"
+
+    def lost_cache(reason: str) -> None:
+        if cache is not None:
+            sync.distrust(reason)
+
     fallbacks = fallback_counter(registry)
     reader = Reader(
         journal,
         database,
         cache,
         sync,
-        channel_ids=channel_ids,
+        channel_ids=channels.served,
         on_fallback=lambda reason: fallbacks.labels(bounded_reason(reason)).inc(),
     )
-    acknowledger = JournalAcknowledger(journal, database, sync, channel_ids=channel_ids)
+    acknowledger = JournalAcknowledger(journal, database, sync, channel_ids=channels.served)
     writer = Writer(
         journal,
         database,
@@ -201,15 +208,18 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         journal,
         database,
         telegram,
+        channels,
         intake_settings(settings),
         IntakeLags(registry),
     )
     app = create_app(
         reader=reader,
         acknowledger=acknowledger,
-        synchroniser=ListenerSynchroniser(lambda: listener.reader, lambda: channel_ids, listener.title),
+        synchroniser=ListenerSynchroniser(
+            lambda: listener.reader, lambda: list(channels.taken_in), listener.title
+        ),
         health=health,
-        settings=_api_settings(settings),
+        settings=api_settings(settings),
         registry=registry,
     )
     api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
@@ -224,14 +234,18 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     if cache is not None:
         lease_s = settings.cache.lease_s
         redis = RedisWorker(cache, sync, journal, lease_s=lease_s)
-        warmer = Warmer(cache, sync, journal, database, channel_ids=channel_ids, lease_s=lease_s)
+        warmer = Warmer(cache, sync, journal, database, channel_ids=channels.served, lease_s=lease_s)
         cache_workers = [
             worker("redis", redis.run, heartbeat_s=30.0),
             worker("warmer", warmer.run, heartbeat_s=60.0),
         ]
         children.append(shape.part(CACHE, cache_workers))
-    verifier = Verifier(lambda: listener.asking, journal, database, lambda: channel_ids)
-    control = ControlServer(socket_path(settings), lambda: supervisor, verifier, faults)
+    verifier = Verifier(lambda: listener.asking, journal, database, lambda: list(channels.taken_in))
+    backfiller = Backfiller(
+        lambda: listener.asking, journal, database, telegram, lambda: listener.settings.requests_per_s
+    )
+    admin = ChannelAdmin(channels, listener, journal, telegram, lost_cache)
+    control = ControlServer(socket_path(settings), lambda: supervisor, verifier, admin, backfiller, faults)
     children += [
         worker("writer", writer.run, heartbeat_s=60.0),
         shape.part(SERVING, [worker("api", api.run, heartbeat_s=30.0)]),
@@ -247,41 +261,9 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         subscribers=[logs.log_supervision, metrics.count_restart],
     )
     health.supervisor = metrics.supervisor = supervisor
-    return Daemon(supervisor, notifier, health_worker, _takers(app, writer, listener))
-
-
-def _takers(app: Quart, writer: Writer, listener: Listener) -> dict[str, Taker]:
-    """What can change while it runs; everything else is wired at the start."""
-
-    def log_(settings: Settings) -> None:
-        logs.configure(settings.log.level, settings.log.format)
-
-    def keys(settings: Settings) -> None:
-        replace_keys(app, _api_settings(settings))
-
-    def batches(settings: Settings) -> None:
-        writer.batch_size = settings.database.batch_size
-        writer.batch_age_s = settings.database.batch_age_s
-
-    def intervals(settings: Settings) -> None:
-        listener.settings = replace(
-            listener.settings,
-            window=settings.telegram.recheck_window,
-            probe_s=settings.telegram.liveness_interval_s,
-            reconcile_s=settings.telegram.reconcile_interval_s,
-        )
-
-    return {
-        "log.level": log_,
-        "log.format": log_,
-        "http.api_keys": keys,
-        "http.gateway_token": keys,
-        "database.batch_size": batches,
-        "database.batch_age_s": batches,
-        "telegram.recheck_window": intervals,
-        "telegram.liveness_interval_s": intervals,
-        "telegram.reconcile_interval_s": intervals,
-    }
+    return Daemon(
+        supervisor, notifier, health_worker, make_takers(app, writer, listener, channels, lost_cache)
+    )
 
 
 def log_blocked_loop(blocked: LoopBlocked) -> None:
@@ -295,23 +277,10 @@ def log_blocked_loop(blocked: LoopBlocked) -> None:
     )
 
 
-def _api_settings(settings: Settings) -> ApiSettings:
-    http = settings.http
-    token = http.gateway_token
-    return ApiSettings(
-        api_keys={name: secret.get_secret_value() for name, secret in http.api_keys.items()},
-        gateway_tokens={"gateway": token.get_secret_value()} if token is not None else {},
-        monitoring_needs_key=not is_loopback(http.host),
-        body_limit_bytes=http.body_limit_bytes,
-    )
-
-
 def intake_settings(settings: Settings) -> IntakeSettings:
     """How channels are taken in."""
     telegram = settings.telegram
     return IntakeSettings(
-        channel_ids=tuple(telegram.channels),
-        first_read=telegram.first_read,
         page=telegram.history_page,
         window=telegram.recheck_window,
         window_s=telegram.recheck_hours * 3600.0,

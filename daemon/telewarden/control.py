@@ -15,6 +15,9 @@ import structlog
 from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from telewarden.backfill import Backfiller
+from telewarden.channel_admin import ChannelAdmin
+from telewarden.control_channels import ChannelAnswer, ChannelRequest, answer_channels
 from telewarden.fault_injection import FaultKind, WorkerFaults
 from telewarden.settings import Settings
 from telewarden.storage.database import DatabaseUnavailable
@@ -51,15 +54,16 @@ _DIFFERENCES_A_LINE = 200
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an operator asks for. worker: which one to restart; for tests, to break, and how: kind.
 
-    channels, since_s, repair: see `Verifier.verify`.
+    channels, since_s, repair: see `Verifier.verify`. about: what is wanted of channels.
     """
 
-    command: Literal["ps", "restart", "fault", "verify"]
+    command: Literal["ps", "restart", "fault", "verify", "channels"]
     worker: str = ""
     kind: FaultKind | None = None
     channels: tuple[int, ...] = ()
     since_s: float = 0.0
     repair: bool = False
+    about: ChannelRequest | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,8 +106,9 @@ def path_problem(path: Path) -> str | None:
 class ControlServer:
     """Serves the socket. supervisor: gives the tree, which exists only after its workers were made.
 
-    verifier: compares Telegram with the database. faults: what breaks workers for tests; None where that is not
-    allowed. A socket that cannot be had costs the operator's commands and nothing else: it is tried again, not failed.
+    verifier: compares Telegram with the database. admin, backfiller: act on channels. faults: what breaks workers for
+    tests; None where that is not allowed. A socket that cannot be had costs the operator's commands and nothing else:
+    it is tried again, not failed.
     """
 
     def __init__(
@@ -111,10 +116,13 @@ class ControlServer:
         path: Path,
         supervisor: Callable[[], Supervisor],
         verifier: Verifier,
+        admin: ChannelAdmin,
+        backfiller: Backfiller,
         faults: WorkerFaults | None = None,
     ) -> None:
         self._path, self._supervisor = path, supervisor
         self._verifier, self._faults = verifier, faults
+        self._admin, self._backfiller = admin, backfiller
         self._clients = 0
 
     async def run(self, ctx: WorkerContext) -> None:
@@ -193,6 +201,8 @@ class ControlServer:
                 return
             if request.command == "verify":
                 await self._verify(stream, request)
+            elif request.command == "channels" and request.about is not None:
+                await self._about_channels(stream, request.about)
             else:
                 await _send(stream, await self._answer(request))
 
@@ -216,14 +226,22 @@ class ControlServer:
         else:
             await _send(stream, Verified(done=True))
 
+    async def _about_channels(self, stream: SocketStream, request: ChannelRequest) -> None:
+        """Answer line by line; who hangs up ends what was going on."""
+        async with aclosing(answer_channels(self._admin, self._backfiller, request)) as answers:
+            async for answer in answers:
+                await _send(stream, answer)
+
     async def _answer(self, request: Request) -> Answer:
         match request.command:
             case "ps":
                 return Answer(True, tree=self._supervisor().snapshot())
             case "restart":
                 return await self._restart(request.worker)
-            case _:
+            case "fault":
                 return self._break(request)
+            case _:
+                return Answer(False, f"{request.command} says nothing of what is wanted")
 
     async def _restart(self, worker: str) -> Answer:
         supervisor = self._supervisor()
@@ -264,7 +282,7 @@ async def _is_served(path: Path) -> bool:
     return True
 
 
-async def _send(stream: SocketStream, answer: Answer | Verified) -> None:
+async def _send(stream: SocketStream, answer: Answer | Verified | ChannelAnswer) -> None:
     line = msgspec.json.encode(answer) + b"\n"
     if len(line) > LINE_BYTES:
         line = msgspec.json.encode(Answer(False, "the answer would be too long")) + b"\n"

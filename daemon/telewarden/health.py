@@ -93,7 +93,7 @@ class Rate:
 class Health:
     """Reports from what the parts know of themselves. supervisor: set once the tree exists.
 
-    clock: gives seconds, as the event loop's own does: the damping and the waits that Telegram asked for are told by it.
+    clock: gives seconds, as the event loop's own does: damping, and the waits that Telegram asked for, go by it.
     """
 
     def __init__(
@@ -188,7 +188,11 @@ class Health:
                 "caughtUp": self._telegram.caught_up,
                 "eventsReceived": self._telegram.received,
                 "floodWaits": [
-                    {"method": method, "channelId": channel_id and str(channel_id), "seconds": round(left_s, 1)}
+                    {
+                        "method": method,
+                        "channelId": channel_id and str(channel_id),
+                        "seconds": round(left_s, 1),
+                    }
                     for (method, channel_id), left_s in self._telegram.floods.waiting(self._clock()).items()
                 ],
             },

@@ -111,13 +111,9 @@ async def test_killing_the_daemon_loses_and_doubles_nothing(tmp_path: Path, full
 @pytest.mark.suite("telegram")
 @pytest.mark.timeout(900)
 async def test_many_kills_at_two_hundred_posts_a_second(tmp_path: Path, whole: bool) -> None:
-    if not whole:
-        pytest.skip(
-            "open defect: one edit of some thousand was missed once in three runs; run it with make chaos"
-        )
     seed = random.randrange(1_000_000)
     dice = random.Random(seed)
-    kills, apart_s = 50, 4.0
+    kills, apart_s = 50 if whole else 3, 4.0
     seconds = kills * apart_s
     kill: Callable[[Stack], Awaitable[None]] = daemon_killed
     faults = [

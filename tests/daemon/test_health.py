@@ -190,7 +190,8 @@ def listener(telegram: DeafTelegram) -> Listener:
         cast(Any, None),
         cast(Any, None),
         TelegramState(),
-        IntakeSettings([-1001649127710]),
+        cast(Any, None),
+        IntakeSettings(),
     )
 
 

@@ -71,8 +71,9 @@ def test_unusable_settings_change_nothing_and_every_problem_is_named() -> None:
 def test_every_setting_that_can_change_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     from typing import Any, cast
 
-    from telewarden.app import _takers
     from telewarden.settings import SECTIONS
+    from telewarden.takers import make_takers
 
     known = {f"{section}.{name}" for section, model in SECTIONS.items() for name in model.model_fields}
-    assert set(_takers(cast(Any, None), cast(Any, None), cast(Any, None))) <= known
+    nothing = cast(Any, None)
+    assert set(make_takers(nothing, nothing, nothing, nothing, nothing)) <= known

@@ -2,7 +2,7 @@
 
 import typer
 
-from telewarden.cli import config, database, operator, run, sandbox, session, verify
+from telewarden.cli import channels, config, database, operator, run, sandbox, session, verify
 
 app = typer.Typer(
     name="telewarden",
@@ -18,8 +18,10 @@ app.command("ps")(operator.ps)
 app.command("restart")(operator.restart)
 # A marked id begins with a minus sign.
 app.command("verify", context_settings={"ignore_unknown_options": True})(verify.verify)
+app.command("backfill", context_settings={"ignore_unknown_options": True})(channels.backfill)
 app.command("version")(run.version)
 app.add_typer(config.app, name="config")
+app.add_typer(channels.app, name="channels")
 app.add_typer(database.app, name="db")
 app.add_typer(session.app, name="session")
 app.add_typer(sandbox.app, name="sandbox")

@@ -1,23 +1,21 @@
 """`telewarden verify`: Telegram's history and the database, compared id by id through the running daemon."""
 
 import json
-import socket
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from telewarden.cli.lines import ask_lines
 from telewarden.cli.operator import control_path
 from telewarden.cli.options import ConfigOption, SetOption, fail
 
 if TYPE_CHECKING:
-    from telewarden.control import Request, Verified
+    from telewarden.control import Verified
     from telewarden.verify import Difference
 
 EXIT_DIFFERENT, EXIT_CANNOT_LOOK = 1, 3
-_SILENT_S = 180.0
 
 
 def verify(
@@ -40,13 +38,15 @@ def verify(
     """
     from datetime import UTC
 
-    from telewarden.control import Request
+    from telewarden.control import Request, Verified
 
     since_s = 0.0 if since is None else since.replace(tzinfo=UTC).timestamp()
     request = Request("verify", channels=tuple(channels or ()), since_s=since_s, repair=repair)
     compared = repaired = 0
     differences: list[Difference] = []
-    for line in _shown(_lines(control_path(config, set_), request), quiet=as_json):
+    for line in _shown(
+        ask_lines(control_path(config, set_), request, Verified, EXIT_CANNOT_LOOK), quiet=as_json
+    ):
         if line.error:
             fail(line.error, EXIT_CANNOT_LOOK)
         if not line.done:
@@ -70,32 +70,6 @@ def _shown(lines: "Iterator[Verified]", *, quiet: bool) -> "Iterator[Verified]":
             if not line.done:
                 bar.update(task, completed=line.compared)
             yield line
-
-
-def _lines(path: Path, request: "Request") -> "Iterator[Verified]":
-    import msgspec
-
-    from telewarden.control import LINE_BYTES, Verified
-
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_SILENT_S)
-            connection.connect(str(path))
-            connection.sendall(msgspec.json.encode(request) + b"\n")
-            with connection.makefile("rb") as lines:
-                while True:
-                    line = msgspec.json.decode(lines.readline(LINE_BYTES), type=Verified)
-                    yield line
-                    if line.done:
-                        return
-    except (FileNotFoundError, ConnectionRefusedError):
-        fail(f"no daemon runs: nothing listens on {path}; start it, and try again", EXIT_CANNOT_LOOK)
-    except TimeoutError:
-        fail(f"the daemon said nothing for {_SILENT_S:g} s", EXIT_CANNOT_LOOK)
-    except OSError as error:
-        fail(f"cannot ask the daemon on {path}: {error.strerror or error}", EXIT_CANNOT_LOOK)
-    except msgspec.DecodeError:
-        fail(f"the daemon on {path} ended before it had compared everything", EXIT_CANNOT_LOOK)
 
 
 def _print(compared: int, repaired: int, differences: "list[Difference]", *, as_json: bool) -> None:

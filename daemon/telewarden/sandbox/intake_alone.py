@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import anyio
 
+from telewarden.channels import ChannelSet
 from telewarden.messages import Posted
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal, open_journal
@@ -61,7 +62,9 @@ async def take_in(
     state = TelegramState()
     feed = TelethonFeed(settings, request_timeout_s=30.0)
     async with open_journal(settings.session_file.with_suffix(".journal")) as journal:
-        listener = Listener(feed, journal, cast(Database, _Nothing()), state, IntakeSettings(channel_ids))
+        channels = ChannelSet(journal, channel_ids)
+        nothing = cast(Database, _Nothing())
+        listener = Listener(feed, journal, nothing, state, channels, IntakeSettings())
         began_s = time.monotonic()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.run, _Context())

@@ -63,8 +63,8 @@ def judge(
 
     A message that was deleted on Telegram before a poll could serve it need not have been polled. never_shown: messages
     that were posted and deleted while no daemon ran: Telegram shows them to nobody, so they may be missing altogether.
-    shown_texts: of messages that were deleted while no daemon ran, the texts that Telegram may have shown last; it shows
-    no later one to anybody.
+    shown_texts: of messages that were deleted while no daemon ran, the texts that Telegram may have shown last; it
+    shows no later one to anybody.
     """
     verdict = Verdict()
     stored: dict[Id, Stored] = {}

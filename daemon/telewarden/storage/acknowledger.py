@@ -1,6 +1,6 @@
 """Acknowledgements: find what an id means, write it to the journal, answer. The stores follow."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from telewarden.messages import Acknowledged, Key
 from telewarden.storage.cache_sync import CacheSync
@@ -12,13 +12,13 @@ from telewarden_http.protocols import AmbiguousMessage, Marked, MarkProcessed, U
 
 
 class JournalAcknowledger:
-    """Takes acknowledgements for the consumers of this process's journal."""
+    """Takes acknowledgements for the consumers of this process's journal. channel_ids: may change."""
 
     def __init__(
-        self, journal: Journal, database: Database, sync: CacheSync, *, channel_ids: Iterable[int]
+        self, journal: Journal, database: Database, sync: CacheSync, *, channel_ids: Collection[int]
     ) -> None:
         self._journal, self._database, self._sync = journal, database, sync
-        self._channel_ids = tuple(channel_ids)
+        self._channel_ids = channel_ids
 
     async def mark_processed(self, request: MarkProcessed) -> Marked:
         """Acknowledge messages: when this returns, it is on disk.
@@ -47,9 +47,11 @@ class JournalAcknowledger:
 
     def _channels(self, channel: str | None) -> tuple[int, ...]:
         if channel is None:
-            return self._channel_ids
+            return tuple(self._channel_ids)
         if int(channel) not in self._channel_ids:
-            raise UnknownChannel(f"channel {channel} is not taken in; see telegram.channels")
+            raise UnknownChannel(
+                f"channel {channel} is none that this gateway takes in; see `telewarden channels`"
+            )
         return (int(channel),)
 
     async def _waiting(self, wanted: Sequence[int], channels: Sequence[int], *, blind: bool) -> set[Key]:

@@ -168,6 +168,11 @@ class Database:
             rows = await connection.fetch(statement("channel_tops"), [str(c) for c in channel_ids])
         return {int(row["channel_id"]): row["top"] for row in rows}
 
+    async def channel_bottom(self, channel_id: int) -> int:
+        """The lowest stored message id of a channel; 0 where nothing is stored."""
+        async with self.writing() as connection:
+            return int(await connection.fetchval(statement("channel_bottom"), str(channel_id)) or 0)
+
     async def rows_between(self, channel_id: int, low: int, high: int) -> dict[int, tuple[str | None, bool]]:
         """(text or caption, whether it is deleted) of a channel's messages with ids from low to high, by id."""
         async with self.writing() as connection:

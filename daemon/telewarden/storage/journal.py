@@ -17,14 +17,12 @@ import anyio.to_thread
 import msgspec
 
 from telewarden.messages import Event
-from telewarden.storage.acceptance import Channel, Known, Observation, accept
-from telewarden.storage.journal_file import JournalError, JournalFile, encode
+from telewarden.storage.acceptance import Channel, Observation, Seen
+from telewarden.storage.commit import Commit, accept_all, backfill
+from telewarden.storage.journal_file import JournalError, JournalFile, Registered
 from telewarden.storage.signal import Signal
 from telewarden.storage.tail import Record, Tail
 
-KNOWN_A_CHANNEL = 10_000
-"""Messages a channel whose version is kept for comparison; older ones are the database's to judge."""
-_PRUNE_EVERY = 1_000
 _RESERVE = 1.1
 
 T = TypeVar("T")
@@ -36,50 +34,10 @@ class JournalFull(JournalError):
 
 @dataclass
 class _Job:
-    run: Callable[["_Commit"], object]
+    run: Callable[["Commit"], object]
     done: anyio.Event = field(default_factory=anyio.Event)
     result: object = None
     error: JournalError | None = None
-
-
-@dataclass
-class _Commit:
-    """One transaction's working state, in the committing thread."""
-
-    file: JournalFile
-    channels: dict[int, Channel]
-    next_position: int
-    last_us: int
-    clock_us: Callable[[], int]
-    accepted: list[Record] = field(default_factory=list)
-    rows: list[tuple[int, int, bytes]] = field(default_factory=list)
-    known_now: dict[tuple[int, int], Known] = field(default_factory=dict)
-
-    def now_us(self) -> int:
-        """The time of the next event: strictly increasing, also when the clock is set back."""
-        self.last_us = max(self.clock_us(), self.last_us + 1)
-        return self.last_us
-
-    def add(self, events: Sequence[Event], at_us: int) -> list[Record]:
-        """Give events their positions and write them."""
-        records = []
-        for event in events:
-            body = encode(event)
-            self.rows.append((self.next_position, at_us, body))
-            records.append(Record(self.next_position, event, at_us, len(body)))
-            self.next_position += 1
-        self.accepted.extend(records)
-        return records
-
-    def known(self, channel_id: int, message_id: int) -> Known | None:
-        """What is known of a message at this point of the transaction."""
-        return self.known_now.get((channel_id, message_id)) or self.file.known(channel_id, message_id)
-
-    def write(self) -> None:
-        """Hand over what was kept back, so that it is written in few statements."""
-        self.file.append(self.rows)
-        self.file.put_known(self.known_now)
-        self.rows, self.known_now = [], {}
 
 
 def wall_clock_us() -> int:
@@ -92,7 +50,8 @@ class Journal:
 
     waiting: the events in the file that the database has not got.
     tail: the events after min(flushed, applied). flushed: position up to which the database has everything.
-    channels: each channel's place, by id. epoch: this journal's number, given by the database; None until then.
+    channels: each channel's place, by id. registered: what operators said of channels, by id. epoch: this journal's
+    number, given by the database; None until then.
     changed: fires when events were accepted or flushed.
     """
 
@@ -116,6 +75,7 @@ class Journal:
         self.flushed = file.meta("flushed") or 0
         self.epoch = file.meta("epoch")
         self.channels = {channel.channel_id: channel for channel in file.channels()}
+        self.registered = {entry.channel_id: entry for entry in file.registered()}
         self.tail = Tail(self.flushed)
         self.tail.extend(waiting)
         self._last_us = max(
@@ -163,8 +123,8 @@ class Journal:
             if channel_id not in self.channels:
                 raise LookupError(f"channel {channel_id} has no place in the journal yet")
 
-        def job(commit: _Commit) -> list[Record]:
-            return _accept_all(commit, observations, checkpoint, reached)
+        def job(commit: Commit) -> list[Record]:
+            return accept_all(commit, observations, checkpoint, reached)
 
         return await self._submit(job)
 
@@ -178,7 +138,7 @@ class Journal:
         if bounded and self._unflushed_bytes >= self._max_bytes * _RESERVE:
             raise JournalFull(self._full_text())
 
-        def job(commit: _Commit) -> list[Record]:
+        def job(commit: Commit) -> list[Record]:
             at_us = commit.now_us()
             return commit.add(events(at_us), at_us)
 
@@ -187,7 +147,7 @@ class Journal:
     async def forget_pts(self, channel_id: int) -> None:
         """What changed in a channel cannot be told by its pts any more: history has to be compared."""
 
-        def job(commit: _Commit) -> None:
+        def job(commit: Commit) -> None:
             place = msgspec.structs.replace(commit.channels[channel_id], pts=0)
             commit.channels[channel_id] = place
             commit.file.put_channel(place)
@@ -197,17 +157,38 @@ class Journal:
     async def open_channel(self, channel: Channel) -> None:
         """Give a channel its first place. A channel that has one keeps it."""
 
-        def job(commit: _Commit) -> None:
+        def job(commit: Commit) -> None:
             if channel.channel_id not in commit.channels:
                 commit.channels[channel.channel_id] = channel
                 commit.file.put_channel(channel)
 
         await self._submit(job)
 
+    async def register(self, entry: Registered) -> None:
+        """Keep what an operator said of a channel."""
+        await self._submit(lambda commit: commit.file.put_registered(entry))
+        self.registered[entry.channel_id] = entry
+
+    async def unregister(self, channel_id: int) -> None:
+        """Forget it. The channel's place stays, so that it goes on from there if it comes back."""
+        await self._submit(lambda commit: commit.file.drop_registered(channel_id))
+        self.registered.pop(channel_id, None)
+
+    async def backfill(
+        self, channel_id: int, posts: Sequence[Seen], origin: int, acknowledged_by: str | None = None
+    ) -> list[Record]:
+        """Accept posts from before the channel's origin, which moves down to what they leave off at.
+
+        acknowledged_by: who has processed them already; None has them served. Raises JournalFull, JournalError.
+        """
+        if not self.has_room:
+            raise JournalFull(self._full_text())
+        return await self._submit(lambda commit: backfill(commit, channel_id, posts, origin, acknowledged_by))
+
     async def set_epoch(self, epoch: int) -> None:
         """Keep the number that the database gave this journal."""
 
-        def job(commit: _Commit) -> None:
+        def job(commit: Commit) -> None:
             commit.file.set_meta("epoch", epoch)
 
         await self._submit(job)
@@ -217,7 +198,7 @@ class Journal:
         """The database has everything up to `flushed`. The tail keeps it until `release`."""
         if flushed > self.flushed:
 
-            def job(commit: _Commit) -> None:
+            def job(commit: Commit) -> None:
                 commit.file.set_meta("flushed", flushed)
                 commit.file.set_meta("clock", commit.last_us)
                 commit.file.forget(flushed)
@@ -235,7 +216,7 @@ class Journal:
     async def known_between(self, channel_id: int, low: int, high: int) -> list[int]:
         """Ids from low to high, both included, that were accepted and are not known to be deleted."""
 
-        def job(commit: _Commit) -> list[int]:
+        def job(commit: Commit) -> list[int]:
             commit.write()
             return commit.file.known_between(channel_id, low, high)
 
@@ -246,7 +227,7 @@ class Journal:
         while True:
             await self._queued.wait_until(lambda: bool(self._jobs))
             jobs, self._jobs = self._jobs, []
-            commit = _Commit(self._file, dict(self.channels), self.head + 1, self._last_us, self._clock_us)
+            commit = Commit(self._file, dict(self.channels), self.head + 1, self._last_us, self._clock_us)
             try:
                 await anyio.to_thread.run_sync(_run_jobs, commit, jobs, limiter=self._limiter)
             except (sqlite3.Error, OSError) as error:
@@ -267,7 +248,7 @@ class Journal:
             for job in jobs:
                 job.done.set()
 
-    async def _submit(self, run: Callable[[_Commit], T]) -> T:
+    async def _submit(self, run: Callable[[Commit], T]) -> T:
         job = _Job(run)
         self._jobs.append(job)
         self._queued.fire()
@@ -283,7 +264,7 @@ class Journal:
         )
 
 
-def _run_jobs(commit: _Commit, jobs: Sequence[_Job]) -> None:
+def _run_jobs(commit: Commit, jobs: Sequence[_Job]) -> None:
     commit.file.begin()
     try:
         for job in jobs:
@@ -293,52 +274,6 @@ def _run_jobs(commit: _Commit, jobs: Sequence[_Job]) -> None:
     except BaseException:
         commit.file.rollback()
         raise
-
-
-def _accept_all(
-    commit: _Commit,
-    observations: Sequence[Observation],
-    checkpoint: tuple[int, int] | None,
-    pts: Mapping[int, int],
-) -> list[Record]:
-    records: list[Record] = []
-    touched: set[int] = set(pts)
-    for observation in observations:
-        channel = commit.channels[observation.channel_id]
-        known = commit.known(observation.channel_id, observation.message_id)
-        at_us = commit.now_us()
-        events, after, place = accept(observation, known, channel, at_us)
-        if events:
-            records += commit.add(events, at_us)
-        if after is not None and after is not known:
-            commit.known_now[observation.channel_id, observation.message_id] = after
-        if place is not channel:
-            commit.channels[channel.channel_id] = place
-        touched.add(channel.channel_id)
-    if checkpoint is not None:
-        touched.add(checkpoint[0])
-    for channel_id in touched:
-        before = commit.channels[channel_id]
-        place = _moved(commit, before, checkpoint)
-        place = msgspec.structs.replace(place, pts=max(place.pts, pts.get(channel_id, 0)))
-        commit.channels[channel_id] = place
-        commit.file.put_channel(place)
-    return records
-
-
-def _moved(commit: _Commit, channel: Channel, checkpoint: tuple[int, int] | None) -> Channel:
-    """The channel's place after its checkpoint moved: as told, then over what is known without a gap."""
-    reached = channel.checkpoint
-    if checkpoint is not None and checkpoint[0] == channel.channel_id:
-        reached = max(reached, checkpoint[1])
-    while reached < channel.top and commit.known(channel.channel_id, reached + 1) is not None:
-        reached += 1
-    floor = channel.floor
-    if channel.top - floor >= KNOWN_A_CHANNEL + _PRUNE_EVERY:
-        floor = channel.top - KNOWN_A_CHANNEL
-        commit.write()
-        commit.file.forget_known(channel.channel_id, floor)
-    return msgspec.structs.replace(channel, checkpoint=reached, floor=floor)
 
 
 def _waiting(file: JournalFile) -> list[Record]:

@@ -13,7 +13,7 @@ import msgspec
 from telewarden.messages import Event
 from telewarden.storage.acceptance import Channel, Known
 
-FORMAT = 2
+FORMAT = 3
 _SCHEMA = """
 create table if not exists meta (name text primary key, value integer not null) without rowid;
 create table if not exists events (position integer primary key, accepted_at_us integer not null, body blob not null);
@@ -26,9 +26,17 @@ create table if not exists known (
     digest blob not null, at_us integer not null, deleted integer not null,
     primary key (channel_id, message_id)
 ) without rowid;
+create table if not exists registry (
+    channel_id integer primary key, name text not null, start text not null,
+    added integer not null, paused integer not null
+) without rowid;
 """
 
-_UPGRADES = {1: "alter table channels add column pts integer not null default 0"}
+_UPGRADES = {
+    1: "alter table channels add column pts integer not null default 0",
+    # The registry is new, and made above; an older version would not know that channels were added.
+    2: "select 1",
+}
 """What brings a file of an older format to the next one."""
 
 encode = msgspec.msgpack.Encoder().encode
@@ -38,6 +46,20 @@ _decode = msgspec.msgpack.Decoder(Event).decode
 
 class JournalError(Exception):
     """The journal cannot be used; the message says what to do."""
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """What an operator said of a channel while the daemon ran.
+
+    name: how it was called then. start: where its reading begins, see `telewarden.channels.check_start`. added: it is
+    taken in because of this, not because of the settings. paused: it is not taken in for now.
+    """
+
+    channel_id: int
+    name: str = ""
+    start: str = "now"
+    added: bool = True
+    paused: bool = False
 
 
 class JournalFile:
@@ -137,6 +159,22 @@ class JournalFile:
                 channel.pts,
             ),
         )
+
+    def registered(self) -> list[Registered]:
+        """What operators said of channels."""
+        rows = self._db.execute("select channel_id, name, start, added, paused from registry")
+        return [Registered(row[0], row[1], row[2], bool(row[3]), bool(row[4])) for row in rows]
+
+    def put_registered(self, entry: Registered) -> None:
+        """Keep what an operator said of a channel."""
+        self._db.execute(
+            "insert or replace into registry values (?, ?, ?, ?, ?)",
+            (entry.channel_id, entry.name, entry.start, entry.added, entry.paused),
+        )
+
+    def drop_registered(self, channel_id: int) -> None:
+        """Forget what an operator said of a channel."""
+        self._db.execute("delete from registry where channel_id = ?", (channel_id,))
 
     def known(self, channel_id: int, message_id: int) -> Known | None:
         """What is kept of a message."""

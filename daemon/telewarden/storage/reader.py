@@ -2,7 +2,7 @@
 got yet; with neither, the journal's tail alone. The order matters: first the overlay is noted, then the source is read.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
 from telewarden.messages import Key, Posted, State, key_of
@@ -24,7 +24,8 @@ class CacheCannotAnswer(Exception):
 
 
 class Reader:
-    """Answers polls. on_fallback: told why the cache did not answer, for the metrics."""
+    """Answers polls. channel_ids: of which channels; may change. on_fallback: told, for the metrics, why the cache did
+    not answer."""
 
     def __init__(
         self,
@@ -33,18 +34,20 @@ class Reader:
         cache: Cache | None,
         sync: CacheSync,
         *,
-        channel_ids: Iterable[int],
+        channel_ids: Collection[int],
         on_fallback: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._journal, self._database, self._cache, self._sync = journal, database, cache, sync
-        self._channel_ids = frozenset(channel_ids)
+        self._channel_ids = channel_ids
         self._on_fallback = on_fallback
 
     async def unprocessed(self, query: UnprocessedQuery) -> Page:
         """The waiting messages of one channel. Raises UnknownChannel."""
         channel_id = int(query.channel)
         if channel_id not in self._channel_ids:
-            raise UnknownChannel(f"channel {query.channel} is not taken in; see telegram.channels")
+            raise UnknownChannel(
+                f"channel {query.channel} is none that this gateway takes in; see `telewarden channels`"
+            )
         try:
             return await self._from_cache(channel_id, query)
         except CacheCannotAnswer as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from telewarden.storage.acceptance import Observation, Seen
+from telewarden.telegram.references import Reference
 
 
 class TelegramUnavailable(Exception):
@@ -40,12 +41,13 @@ class ChannelClosed(Exception):
 class Place:
     """How far a channel is on Telegram.
 
-    top: its newest message id, 0 if it is empty. pts: how many changes it has had.
+    top: its newest message id, 0 if it is empty. pts: how many changes it has had. name: its @name, empty without.
     """
 
     top: int
     pts: int
     title: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,20 @@ class Difference:
     pts: int
     final: bool = True
     is_too_long: bool = False
+
+
+class ChannelNotFound(Exception):
+    """There is no such channel, or the account is not in it; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A channel or group on Telegram. name: its public @name without the @, empty without one."""
+
+    channel_id: int
+    title: str
+    name: str = ""
+    is_group: bool = False
 
 
 class Connection(Protocol):
@@ -107,6 +123,21 @@ class Connection(Protocol):
 
     async def existing(self, channel_id: int, message_ids: Sequence[int]) -> list[Seen]:
         """Those of some messages that Telegram still has. Raises ChannelClosed."""
+        ...
+
+    async def dialogs(self) -> list[Found]:
+        """Every channel and group that the account is in. Some requests. Raises Unreadable."""
+        ...
+
+    async def resolve(self, reference: Reference, *, join: bool) -> Found:
+        """The channel that somebody means. join: enter it if the account is not in it.
+
+        Raises ChannelNotFound, Unreadable.
+        """
+        ...
+
+    async def last_before(self, channel_id: int, moment_s: float) -> int:
+        """The newest message id of before a moment, seconds since the epoch; 0 for none. Raises ChannelClosed."""
         ...
 
     async def probe(self) -> None:

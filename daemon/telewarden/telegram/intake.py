@@ -10,15 +10,12 @@ from telewarden.telegram.pacing import FloodWaits
 class IntakeSettings:
     """What the listener is told. Durations are in seconds.
 
-    first_read: what to take of a channel never seen before: "now", "all", or that many of its newest posts.
     page: posts asked for in one request. window: newest posts that are compared for edits and deletions; window_s:
     the age up to which more of them are, up to window_limit, when a channel's changes cannot be told otherwise.
     probe_s, reconcile_s: intervals. requests_per_s: how often Telegram is asked anything; watch_share: the part of it
     that watching may take. fastest_s, slowest_s: see `WatchPlan`. first: channels that are watched before others.
     """
 
-    channel_ids: Sequence[int]
-    first_read: str | int = "now"
     page: int = 100
     window: int = 200
     window_s: float = 48 * 3600.0

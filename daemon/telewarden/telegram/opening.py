@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import anyio
 import structlog
 
+from telewarden.channels import ALL, NOW, date_of
 from telewarden.storage.acceptance import Channel
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
@@ -17,9 +18,10 @@ _DATABASE_RETRY_S = 0.5
 
 
 class ChannelOpener:
-    """Gives channels their place in the journal, over one connection. first_read: see `IntakeSettings`.
+    """Gives channels their place in the journal, over one connection.
 
-    waits: told again and again why it waits, while it does.
+    start_of: where a new channel's reading begins, see `ChannelSet.start_of`. waits: told again and again why it waits,
+    while it does.
     """
 
     def __init__(
@@ -29,12 +31,12 @@ class ChannelOpener:
         journal: Journal,
         database: Database,
         *,
-        first_read: str | int,
+        start_of: Callable[[int], str | int],
         waits: Callable[[str], object],
     ) -> None:
         self._connection, self._asking = connection, asking
         self._journal, self._database = journal, database
-        self._first_read, self._waits = first_read, waits
+        self._start_of, self._waits = start_of, waits
 
     async def find(self, channel_ids: Sequence[int]) -> tuple[set[int], dict[int, Place]]:
         """The channels that can be read, and how far they are, as far as that is known.
@@ -53,12 +55,18 @@ class ChannelOpener:
             return readable, {}
         return set(places), places
 
-    async def open(self, channel_ids: Collection[int], places: Mapping[int, Place]) -> None:
-        """Give channels that are new to this journal their place; what the database already has is not new."""
-        new = [channel_id for channel_id in channel_ids if channel_id not in self._journal.channels]
+    async def open(self, channel_ids: Collection[int], places: Mapping[int, Place]) -> set[int]:
+        """Give channels that are new to this journal their place; what the database already has is not new.
+
+        Where others can be read meanwhile, a database that is down is not waited for. Returns those that have a place.
+        """
+        new = [c for c in channel_ids if c not in self._journal.channels and c in places]
+        opened = {channel_id for channel_id in channel_ids if channel_id in self._journal.channels}
         if not new:
-            return
-        stored = await self._stored(new)
+            return opened
+        stored = await self._stored(new, patiently=not opened)
+        if stored is None:
+            return opened
         for channel_id in new:
             top, known = places[channel_id].top, stored[channel_id]
             origin = 0 if known else await self._first_origin(channel_id, top)
@@ -67,8 +75,10 @@ class ChannelOpener:
             await self._journal.open_channel(
                 Channel(channel_id, max(known, origin), top=known, floor=known, origin=origin, pts=pts)
             )
+            opened.add(channel_id)
+        return opened
 
-    async def _stored(self, channel_ids: Sequence[int]) -> Mapping[int, int]:
+    async def _stored(self, channel_ids: Sequence[int], *, patiently: bool) -> Mapping[int, int] | None:
         told = None
         while True:
             try:
@@ -77,17 +87,25 @@ class ChannelOpener:
                 problem = f"this journal is new and must learn from the database where it ended: {error}"
                 if problem != told:
                     log.warning("intake_waits_for_the_database", problem=problem)
+                if not patiently:
+                    return None
                 told = problem
                 self._waits(problem)
                 await anyio.sleep(_DATABASE_RETRY_S)
 
     async def _first_origin(self, channel_id: int, top: int) -> int:
         """The id up to which a channel that nobody knows is left out."""
-        if self._first_read == "all":
+        start = self._start_of(channel_id)
+        if start == ALL:
             return 0
-        if self._first_read == "now" or not top:
+        if start == NOW or not top:
             return top
-        count = int(self._first_read)
+        if isinstance(start, str):
+            moment_s = date_of(start)
+            return await self._asking.ask(
+                "history", channel_id, lambda: self._connection.last_before(channel_id, moment_s)
+            )
+        count = start
         newest = await self._asking.ask(
             "history", channel_id, lambda: self._connection.newest(channel_id, count)
         )

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import anyio
@@ -20,6 +21,7 @@ from telewarden.telegram.feed import (
     ChannelClosed,
     Difference,
     Flooded,
+    Found,
     Place,
     Push,
     SessionUnusable,
@@ -27,7 +29,9 @@ from telewarden.telegram.feed import (
     Unreadable,
 )
 from telewarden.telegram.normalise import seen_from, unknown_message
+from telewarden.telegram.references import Reference
 from telewarden.telegram.session import LOGIN_HINT, check_session_file
+from telewarden.telegram.telethon_channels import read_dialogs, resolve
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -169,7 +173,9 @@ class TelethonConnection:
             async for dialog in self._client.iter_dialogs():
                 if dialog.id in wanted:
                     self._peers[dialog.id] = dialog.input_entity
-                    found[dialog.id] = Place(dialog.dialog.top_message, dialog.dialog.pts or 0, dialog.name)
+                    name = getattr(dialog.entity, "username", None) or ""
+                    top, pts = dialog.dialog.top_message, dialog.dialog.pts or 0
+                    found[dialog.id] = Place(top, pts, dialog.name, name)
             return found
 
         return await self._ask(read(), self._timeout_s * 3)
@@ -197,6 +203,21 @@ class TelethonConnection:
         request = functions.channels.GetFullChannelRequest(utils.get_input_channel(self._peer(channel_id)))
         full = (await self._ask(self._client(request))).full_chat
         return int(full.pts)
+
+    async def dialogs(self) -> list[Found]:
+        """See the protocol."""
+        return await self._ask(read_dialogs(self._client), self._timeout_s * 3)
+
+    async def resolve(self, reference: Reference, *, join: bool) -> Found:
+        """See the protocol."""
+        return await resolve(self._client, self._ask, reference, join=join)
+
+    async def last_before(self, channel_id: int, moment_s: float) -> int:
+        """See the protocol."""
+        moment = datetime.fromtimestamp(moment_s, UTC)
+        request = functions.messages.GetHistoryRequest(self._peer(channel_id), 0, moment, 0, 1, 0, 0, 0)
+        messages = (await self._ask(self._client(request))).messages
+        return int(messages[0].id) if messages else 0
 
     def _peer(self, channel_id: int) -> Any:
         if not self.reachable([channel_id]):

@@ -7,11 +7,13 @@ Nothing here knows Telethon.
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from telewarden.channels import ChannelSet
 from telewarden.messages import Posted
 from telewarden.storage.acceptance import Observation
 from telewarden.storage.database import Database
@@ -33,6 +35,7 @@ from telewarden.telegram.opening import ChannelOpener
 from telewarden.telegram.pacing import Budget
 from telewarden.telegram.pts import PushedAhead, follow
 from telewarden.telegram.reading import Asking, ChannelReader
+from telewarden.telegram.rounds import CompareRounds
 from telewarden.telegram.watch import WatchPlan
 from telewarden_supervisors import WorkerContext, leaves
 
@@ -45,13 +48,11 @@ _SESSION_RETRY_S = 30.0
 _ROOM_S = 0.5
 _CLOSED_RETRY_S = 60.0
 _JOURNAL_RETRY_S = 1.0
-_ROUNDS = 15
-"""Within so many rounds of the timer each channel's newest posts are compared, although nothing says that one
-changed."""
+_OPEN_RETRY_S = 5.0
 
 
 class Listener:
-    """Takes in the configured channels. settings may be replaced while it runs, but for the channels."""
+    """Takes in the channels that are wanted, which may change at any time. settings may be replaced while it runs."""
 
     def __init__(
         self,
@@ -59,10 +60,12 @@ class Listener:
         journal: Journal,
         database: Database,
         state: TelegramState,
+        channels: ChannelSet,
         settings: IntakeSettings,
         lags: Lags | None = None,
     ) -> None:
         self._feed, self._journal, self._database, self._state = feed, journal, database, state
+        self._channels, self._seen_version = channels, 0
         self.settings = settings
         self._lags = lags or Lags()
         self._budget = Budget(settings.requests_per_s, burst=max(1, int(settings.requests_per_s)))
@@ -72,8 +75,9 @@ class Listener:
         self._reads = 0
         self._readable: frozenset[int] = frozenset()
         self._places: dict[int, Place] = {}
-        self._compared: dict[int, int] = {}
-        self._round = 0
+        self._rounds = CompareRounds()
+        self.has_unopened = False
+        """A new channel waits for the database, which has to say what it has of it."""
         self._ahead = PushedAhead()
         self._plan = self._new_plan()
         self.asking: tuple[Connection, Asking] | None = None
@@ -141,7 +145,7 @@ class Listener:
             asking,
             self._journal,
             self._database,
-            first_read=self.settings.first_read,
+            start_of=self._channels.start_of,
             waits=waits,
         )
         ctx.status("reading the channels")
@@ -155,7 +159,7 @@ class Listener:
         self._due.clear()
         self._reading.clear()
         self._reads = 0
-        self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
+        self._ask_for((c for c in self._readable if self.is_behind(c)), window=False)
         self.asking, self.reader = (connection, asking), reader
         try:
             async with anyio.create_task_group() as tasks:
@@ -170,9 +174,12 @@ class Listener:
 
     async def _find_channels(self, opener: ChannelOpener) -> None:
         """Learn which channels can be read, and how far they are. One that is closed is told, the others go on."""
-        wanted = self.settings.channel_ids
+        self._seen_version = self._channels.version
+        wanted = list(self._channels.taken_in)
         readable, places = await opener.find(wanted)
         self._places.update(places)
+        for channel_id in self._state.closed_channels.keys() - set(wanted):
+            del self._state.closed_channels[channel_id]
         for channel_id in wanted:
             if channel_id in readable:
                 self._state.closed_channels.pop(channel_id, None)
@@ -181,9 +188,10 @@ class Listener:
                 log.warning(
                     "channel_closed", channel_id=channel_id, hint="join it with the account, or remove it"
                 )
-        await opener.open(readable, self._places)
-        if readable != self._readable:
-            self._readable = frozenset(readable)
+        opened = await opener.open(readable, self._places)
+        self.has_unopened = opened != readable
+        if opened != self._readable:
+            self._readable = frozenset(opened)
             self._plan.watch(self._readable if self.settings.watched else (), anyio.current_time())
             self._state.watched = len(self._plan.channel_ids)
 
@@ -196,7 +204,7 @@ class Listener:
             first=settings.first,
         )
 
-    def _is_behind(self, channel_id: int) -> bool:
+    def is_behind(self, channel_id: int) -> bool:
         """Something may have changed on Telegram that is not accounted for."""
         channel, place = self._journal.channels[channel_id], self._places.get(channel_id)
         return (
@@ -281,26 +289,18 @@ class Listener:
     async def _reconcile(self, opener: ChannelOpener) -> None:
         """Look regularly for what neither pushes nor differences told."""
         while True:
-            await anyio.sleep(self.settings.reconcile_s * random.uniform(0.8, 1.2))  # noqa: S311
+            pause_s = self.settings.reconcile_s * random.uniform(0.8, 1.2)  # noqa: S311
+            with anyio.move_on_after(_OPEN_RETRY_S if self.has_unopened else pause_s) as pause:
+                await self._channels.changed.wait_until(lambda: self._channels.version != self._seen_version)
             await self._find_channels(opener)
-            self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
-            self._ask_for(self._to_compare(), window=True)
+            self._ask_for((c for c in self._readable if self.is_behind(c)), window=False)
+            if pause.cancelled_caught:
+                counts = {channel_id: self._journal.channels[channel_id].pts for channel_id in self._readable}
+                self._ask_for(self._rounds.choose(counts, self._most_compared()), window=True)
 
-    def _to_compare(self) -> list[int]:
-        """Channels whose newest posts are compared in this round: those that changed, and in turn the others."""
-        self._round = (self._round + 1) % _ROUNDS
-        chosen = [
-            channel_id
-            for n, channel_id in enumerate(sorted(self._readable))
-            if n % _ROUNDS == self._round
-            or self._compared.get(channel_id, 0) != self._journal.channels[channel_id].pts
-        ]
-        # Spread: what changed and does not fit into this round comes in the next ones.
-        most = (
-            int(self.settings.reconcile_s * self.settings.requests_per_s * (1 - self.settings.watch_share))
-            // 2
-        )
-        return chosen[: max(most, len(self._readable) // _ROUNDS + 1)]
+    def _most_compared(self) -> int:
+        settings = self.settings
+        return int(settings.reconcile_s * settings.requests_per_s * (1 - settings.watch_share)) // 2
 
     async def _watch(self, reader: ChannelReader) -> None:
         """Ask watched channels again and again for what changed: Telegram does not push everything at once."""
@@ -335,7 +335,7 @@ class Listener:
             self._plan.answered(channel_id, anyio.current_time(), has_news=followed.events > 0)
             if not followed.is_told:
                 top = self._journal.channels[channel_id].top
-                self._places[channel_id] = Place(top, followed.pts, self.title(channel_id))
+                self._places[channel_id] = replace(self.place(channel_id), top=top, pts=followed.pts)
                 self._ask_for([channel_id], window=True)
         except Flooded as error:
             self._plan.flooded(channel_id, now_s, error.wait_s)
@@ -351,10 +351,13 @@ class Listener:
             log.warning("channel_closed", channel_id=channel_id, reason=str(error))
         self._state.closed_channels[channel_id] = str(error)
 
+    def place(self, channel_id: int) -> Place:
+        """What Telegram told of a channel when it was asked for all of them; nothing where that is not known."""
+        return self._places.get(channel_id, Place(0, 0))
+
     def title(self, channel_id: int) -> str:
         """A channel's name on Telegram; its id where that is not known."""
-        place = self._places.get(channel_id)
-        return place.title if place is not None and place.title else str(channel_id)
+        return self.place(channel_id).title or str(channel_id)
 
     def _ask_for(self, channel_ids: Iterable[int], *, window: bool) -> None:
         for channel_id in channel_ids:
@@ -378,7 +381,7 @@ class Listener:
             try:
                 await reader.read(channel_id, place=self._places.get(channel_id), window=window)
                 if window:
-                    self._compared[channel_id] = self._journal.channels[channel_id].pts
+                    self._rounds.compared(channel_id, self._journal.channels[channel_id].pts)
                 self._state.closed_channels.pop(channel_id, None)
             except Flooded as error:
                 log.warning("telegram_flood_wait", channel_id=channel_id, wait_s=error.wait_s)

@@ -1,6 +1,7 @@
 """The warmer: fills the cache from the database whenever nothing proves it complete, then sets the mark."""
 
 import uuid
+from collections.abc import Collection
 
 import anyio
 
@@ -30,7 +31,7 @@ class Warmer:
         journal: Journal,
         database: Database,
         *,
-        channel_ids: list[int],
+        channel_ids: Collection[int],
         lease_s: float,
     ) -> None:
         self._cache, self._sync, self._journal, self._database = cache, sync, journal, database
@@ -65,8 +66,10 @@ class Warmer:
             warm = self._sync.begin_warm(self._journal.flushed)
             await self._cache.clear(warm.history)
         plain = await self._database.only_plain()
+        # Which channels there are may change: then this warm is superseded.
+        channel_ids = list(self._channel_ids)
         after = (0, uuid.UUID(int=0))
-        while page := await self._database.pending_page(self._channel_ids, after, PAGE):
+        while page := await self._database.pending_page(channel_ids, after, PAGE):
             after = (page[-1].received_at_us or 0, page[-1].id or uuid.UUID(int=0))
             async with self._sync.lock:
                 self._still(warm)

@@ -3,7 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -11,6 +11,7 @@ import pytest
 import trio.testing
 
 from support.pipeline import Context
+from telewarden.channels import ChannelSet
 from telewarden.messages import Content, Deleted, Edited, Event, Posted
 from telewarden.storage.acceptance import Channel, Gone, Observation, Seen
 from telewarden.storage.database import DatabaseUnavailable
@@ -18,8 +19,10 @@ from telewarden.storage.journal import Journal, open_journal
 from telewarden.storage.signal import Signal
 from telewarden.telegram.feed import (
     ChannelClosed,
+    ChannelNotFound,
     Difference,
     Flooded,
+    Found,
     Place,
     Push,
     SessionUnusable,
@@ -27,6 +30,7 @@ from telewarden.telegram.feed import (
     Unreadable,
 )
 from telewarden.telegram.intake import IntakeSettings, TelegramState
+from telewarden.telegram.references import ById, Reference
 from telewarden.workers.listener import Listener
 
 pytestmark = pytest.mark.anyio
@@ -164,6 +168,24 @@ class FakeConnection:
         world = self.telegram.messages[channel_id]
         return [world[i] for i in message_ids if i in world]
 
+    async def dialogs(self) -> list[Found]:
+        await anyio.lowlevel.checkpoint()
+        return [Found(channel_id, f"Channel {channel_id}") for channel_id in self.telegram.messages]
+
+    async def resolve(self, reference: Reference, *, join: bool) -> Found:
+        await anyio.lowlevel.checkpoint()
+        for found in await self.dialogs():
+            if reference == ById(found.channel_id):
+                return found
+        raise ChannelNotFound("the account is not in it")
+
+    async def last_before(self, channel_id: int, moment_s: float) -> int:
+        await anyio.lowlevel.checkpoint()
+        world = self.telegram.messages[channel_id]
+        return max(
+            (i for i, s in world.items() if (s.content.telegram_date_us or 0) < moment_s * 1e6), default=0
+        )
+
     async def probe(self) -> None:
         await anyio.lowlevel.checkpoint()
         if self.lost:
@@ -201,6 +223,7 @@ class Intake:
     database: FakeDatabase
     journal: Journal
     state: TelegramState
+    channels: ChannelSet
     listener: Listener
 
     def events(self) -> list[Event]:
@@ -233,18 +256,20 @@ class Intake:
 async def intake(tmp_path: Path) -> AsyncIterator[Intake]:
     async with open_journal(tmp_path / "journal.sqlite") as journal:
         telegram, database, state = FakeTelegram(), FakeDatabase(), TelegramState()
+        channels = ChannelSet(journal, [NEWS, SIGNALS], first_read="all")
         listener = Listener(
             telegram,
             journal,
             database,  # type: ignore[arg-type]
             state,
-            IntakeSettings([NEWS, SIGNALS], first_read="all", page=3, window=5, window_limit=30),
+            channels,
+            IntakeSettings(page=3, window=5, window_limit=30),
         )
-        yield Intake(telegram, database, journal, state, listener)
+        yield Intake(telegram, database, journal, state, channels, listener)
 
 
 def first_read(intake: Intake, first_read: str | int) -> None:
-    intake.listener.settings = replace(intake.listener.settings, first_read=first_read)
+    intake.channels.first_read = first_read
 
 
 async def test_history_is_read_from_the_checkpoint_page_by_page(intake: Intake) -> None:
@@ -581,3 +606,77 @@ async def test_a_place_in_the_journal_is_kept_over_restarts(intake: Intake) -> N
         with anyio.fail_after(60):
             await intake.journal.changed.wait_until(lambda: 3 in intake.texts())
     assert f"after {NEWS} 2" in intake.telegram.requests
+
+
+EXTRA = -1003
+
+
+async def test_a_channel_that_is_added_is_taken_in_at_once(intake: Intake) -> None:
+    intake.telegram.messages[EXTRA] = {}
+    intake.telegram.post(EXTRA, 1, "before")
+    intake.telegram.post(NEWS, 1, "here")
+    async with intake.listening():
+        await intake.until({1: "here"})
+        began_s = anyio.current_time()
+        await intake.channels.add(EXTRA, "Extra", "all")
+        await intake.until({1: "before"}, EXTRA)
+        intake.telegram.post(EXTRA, 2, "pushed")
+        await intake.until({1: "before", 2: "pushed"}, EXTRA)
+        assert anyio.current_time() - began_s < 5, "no timer had to come"
+
+
+@pytest.mark.parametrize(
+    ("start", "texts"),
+    [("now", {4: "#4"}), ("2", {2: "#2", 3: "#3", 4: "#4"}), ("1970-01-03", {2: "#2", 3: "#3", 4: "#4"})],
+)
+async def test_an_added_channel_begins_where_it_was_told(
+    intake: Intake, start: str, texts: dict[int, str | None]
+) -> None:
+    intake.telegram.messages[EXTRA] = {}
+    for day in (1, 2, 3):
+        intake.telegram.messages[EXTRA][day] = Seen(
+            EXTRA, day, Content(text=f"#{day}", telegram_date_us=day * 86_400_000_000)
+        )
+    async with intake.listening():
+        await intake.channels.add(EXTRA, "Extra", start)
+        with anyio.fail_after(60):
+            while EXTRA not in intake.journal.channels:
+                await anyio.sleep(0.01)
+        intake.telegram.post(EXTRA, 4, "#4")
+        await intake.until(texts, EXTRA)
+
+
+async def test_a_channel_is_added_while_the_database_is_down_and_the_others_go_on(intake: Intake) -> None:
+    intake.telegram.messages[EXTRA] = {}
+    intake.telegram.post(EXTRA, 1, "extra")
+    async with intake.listening():
+        intake.telegram.post(NEWS, 1, "one")
+        await intake.until({1: "one"})
+        intake.database.failures = 3
+        await intake.channels.add(EXTRA, "Extra", "all")
+        with anyio.fail_after(60):
+            while not intake.listener.has_unopened:
+                await anyio.sleep(0.01)
+        intake.telegram.drop()
+        intake.telegram.post(NEWS, 2, "two", push=False)
+        await intake.until({1: "one", 2: "two"})
+        assert EXTRA not in intake.journal.channels
+        await intake.until({1: "extra"}, EXTRA)
+        assert not intake.listener.has_unopened
+
+
+async def test_a_paused_channel_misses_nothing_once_it_goes_on(intake: Intake) -> None:
+    async with intake.listening():
+        intake.telegram.post(NEWS, 1, "one")
+        await intake.until({1: "one"})
+        await intake.channels.pause(NEWS, paused=True)
+        with anyio.fail_after(60):
+            while NEWS in intake.listener._readable:
+                await anyio.sleep(0.01)
+        intake.telegram.post(NEWS, 2, "two")
+        intake.telegram.edit(NEWS, 1, "edited", at=5)
+        intake.telegram.post(SIGNALS, 1, "another channel's")
+        await intake.until({1: "another channel's"}, SIGNALS)
+        assert intake.texts(NEWS) == {1: "one"}
+        await intake.channels.pause(NEWS, paused=False)
+        await intake.until({1: "edited", 2: "two"})

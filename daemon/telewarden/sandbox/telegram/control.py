@@ -100,9 +100,9 @@ class Control:
         """Every channel."""
         return [ChannelFacts(**facts) for facts in (await self.ask("channels"))["channels"]]
 
-    async def create_channel(self, title: str) -> ChannelFacts:
-        """A new, empty channel."""
-        return ChannelFacts(**await self.ask("channel_create", title=title))
+    async def create_channel(self, title: str, **options: Any) -> ChannelFacts:
+        """A new, empty channel. options: username, invite, joined (whether the account is in it)."""
+        return ChannelFacts(**await self.ask("channel_create", title=title, **options))
 
     async def dump(self, channel: int) -> list[TrueMessage]:
         """Every message that a channel has or had."""

@@ -70,7 +70,8 @@ async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
             change = world.delete(channel, [_number(number) for number in _list(request, "message_ids")])
             return await _push(telegram, channel, [change])
         case "channel_create":
-            return _channel(world.create(_text(request["title"])))
+            choices = {name: request[name] for name in ("username", "invite", "joined") if name in request}
+            return _channel(world.create(_text(request["title"]), **choices))
         case "channel_access":
             channel = _channel_of(world, request)
             channel.accessible = bool(request["accessible"])

@@ -9,6 +9,7 @@ from telethon.tl import functions, types
 
 from telewarden.sandbox.telegram.account import Account, RpcFailed
 from telewarden.sandbox.telegram.faults import Faults
+from telewarden.sandbox.telegram.finding import finding_handlers
 from telewarden.sandbox.telegram.login_tokens import OPEN, LoginTokens
 from telewarden.sandbox.telegram.world import Channel, World, WorldError
 
@@ -66,6 +67,7 @@ class Methods:
             f.channels.GetMessagesRequest: self._messages,
             f.channels.GetChannelsRequest: self._channels,
             f.channels.GetFullChannelRequest: self._full_channel,
+            **finding_handlers(world, self._channel),
         }
 
     def answer(self, request: Any, key_id: bytes) -> Any:
@@ -170,13 +172,15 @@ class Methods:
             channel = self._world.find(getattr(peer, "channel_id", 0))
         except WorldError as error:
             raise RpcFailed(400, "CHANNEL_INVALID") from error
-        if not channel.accessible or getattr(peer, "access_hash", None) != channel.access_hash:
+        if not channel.accessible or not (channel.joined or channel.username):
+            raise RpcFailed(400, "CHANNEL_PRIVATE")
+        if getattr(peer, "access_hash", None) != channel.access_hash:
             raise RpcFailed(400, "CHANNEL_PRIVATE")
         return channel
 
     def _dialogs(self, request: Any, key_id: bytes) -> Any:
         found = sorted(
-            (c for c in self._world.channels.values() if c.accessible),
+            (c for c in self._world.channels.values() if c.accessible and c.joined),
             key=lambda c: (_date_of(c), c.bare_id),
             reverse=True,
         )
@@ -216,6 +220,10 @@ class Methods:
         start = 0
         if request.offset_id:
             start = next((i for i, message_id in enumerate(ids) if message_id < request.offset_id), len(ids))
+        elif request.offset_date:
+            start = next(
+                (i for i, n in enumerate(ids) if channel.posts[n].date < request.offset_date), len(ids)
+            )
         start += request.add_offset
         end = start + min(request.limit, 100)
         page = ids[max(start, 0) : max(end, 0)]

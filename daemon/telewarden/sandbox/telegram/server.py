@@ -114,7 +114,7 @@ class Telegram:
     async def push(self, channel: Channel, changes: list[Change]) -> None:
         """Tell every signed-in client, over its newest connection, what changed."""
         faults = self.faults
-        if channel.bare_id in faults.withheld | faults.never_pushed or faults.deaf:
+        if channel.bare_id in faults.withheld | faults.never_pushed or faults.deaf or not channel.joined:
             return
         if faults.swallow > 0:
             faults.swallow -= 1

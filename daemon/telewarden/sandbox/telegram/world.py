@@ -35,13 +35,19 @@ class Change:
 
 @dataclass
 class Channel:
-    """One broadcast channel. posts: TL messages by id; deleted: those that are gone, kept for the truth."""
+    """One broadcast channel. posts: TL messages by id; deleted: those that are gone, kept for the truth.
+
+    username: its public @name, empty without one; invite: the secret part of its link. joined: the account is in it.
+    """
 
     bare_id: int
     title: str
     access_hash: int
     next_id: int = 1
     accessible: bool = True
+    username: str = ""
+    invite: str = ""
+    joined: bool = True
     pts: int = 1
     posts: dict[int, Any] = field(default_factory=dict)
     deleted: dict[int, Any] = field(default_factory=dict)
@@ -66,6 +72,8 @@ class Channel:
             date=datetime(2024, 1, 1, tzinfo=UTC),
             broadcast=True,
             access_hash=self.access_hash,
+            username=self.username or None,
+            left=not self.joined,
         )
 
     def record(self, kind: str, ids: tuple[int, ...]) -> Change:
@@ -86,15 +94,19 @@ class World:
         for number in range(channels):
             self.create(f"Channel {number + 1}")
 
-    def create(self, title: str) -> Channel:
+    def create(self, title: str, *, username: str = "", invite: str = "", joined: bool = True) -> Channel:
         """A new, empty channel."""
-        _check_text(title)
+        for text in (title, username, invite):
+            _check_text(text)
         number = len(self.channels)
         channel = Channel(
             1_649_127_710 + number,
             title,
             self._dice.getrandbits(62),
             next_id=number * self._ids_apart + 1,
+            username=username,
+            invite=invite,
+            joined=joined,
         )
         self.channels[channel.bare_id] = channel
         return channel
