@@ -154,7 +154,7 @@ class ChannelAdmin:
             return f"waits for Telegram: {self._state.problem}", False
         if channel_id not in self._journal.channels:
             return "waits for the database" if self._listener.has_unopened else "being opened", False
-        if self._listener.is_behind(channel_id):
+        if self._listener.is_catching_up(channel_id):
             return "being read", False
         return "taken in", True
 

@@ -72,7 +72,7 @@ class Listener:
         self._due: dict[int, bool] = {}
         self._due_changed = Signal()
         self._reading: set[int] = set()
-        self._reads = 0
+        self._catching_up: set[int] = set()
         self._readable: frozenset[int] = frozenset()
         self._places: dict[int, Place] = {}
         self._rounds = CompareRounds()
@@ -158,8 +158,8 @@ class Listener:
         ctx.status(f"listening to {len(self._readable)} channels")
         self._due.clear()
         self._reading.clear()
-        self._reads = 0
-        self._ask_for((c for c in self._readable if self.is_behind(c)), window=False)
+        self._catching_up.clear()
+        self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
         self.asking, self.reader = (connection, asking), reader
         try:
             async with anyio.create_task_group() as tasks:
@@ -204,7 +204,7 @@ class Listener:
             first=settings.first,
         )
 
-    def is_behind(self, channel_id: int) -> bool:
+    def _is_behind(self, channel_id: int) -> bool:
         """Something may have changed on Telegram that is not accounted for."""
         channel, place = self._journal.channels[channel_id], self._places.get(channel_id)
         return (
@@ -293,7 +293,7 @@ class Listener:
             with anyio.move_on_after(_OPEN_RETRY_S if self.has_unopened else pause_s) as pause:
                 await self._channels.changed.wait_until(lambda: self._channels.version != self._seen_version)
             await self._find_channels(opener)
-            self._ask_for((c for c in self._readable if self.is_behind(c)), window=False)
+            self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
             if pause.cancelled_caught:
                 counts = {channel_id: self._journal.channels[channel_id].pts for channel_id in self._readable}
                 self._ask_for(self._rounds.choose(counts, self._most_compared()), window=True)
@@ -351,6 +351,11 @@ class Listener:
             log.warning("channel_closed", channel_id=channel_id, reason=str(error))
         self._state.closed_channels[channel_id] = str(error)
 
+    def is_catching_up(self, channel_id: int) -> bool:
+        """History of the channel has still to be read."""
+        known = self._journal.channels.get(channel_id)
+        return channel_id in self._due or channel_id in self._catching_up or known is None or not known.pts
+
     def place(self, channel_id: int) -> Place:
         """What Telegram told of a channel when it was asked for all of them; nothing where that is not known."""
         return self._places.get(channel_id, Place(0, 0))
@@ -369,7 +374,7 @@ class Listener:
 
     async def _read_due(self, reader: ChannelReader, tasks: TaskGroup) -> None:
         while True:
-            if not self._due and not self._reads and not self._state.caught_up:
+            if not self._due and not self._catching_up and not self._state.caught_up:
                 self._state.caught_up = True
                 log.info("caught_up", channels=len(self._readable))
             await self._due_changed.wait_until(lambda: self._next_due() is not None)
@@ -377,7 +382,7 @@ class Listener:
             assert channel_id is not None
             window = self._due.pop(channel_id)
             self._reading.add(channel_id)
-            self._reads += 1
+            self._catching_up.add(channel_id)
             try:
                 await reader.read(channel_id, place=self._places.get(channel_id), window=window)
                 if window:
@@ -389,7 +394,7 @@ class Listener:
             except ChannelClosed as error:
                 self._close(channel_id, error)
             finally:
-                self._reads -= 1
+                self._catching_up.discard(channel_id)
                 self._reading.discard(channel_id)
                 self._due_changed.fire()
 

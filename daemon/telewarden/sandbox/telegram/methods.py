@@ -220,7 +220,7 @@ class Methods:
         start = 0
         if request.offset_id:
             start = next((i for i, message_id in enumerate(ids) if message_id < request.offset_id), len(ids))
-        elif request.offset_date:
+        elif request.offset_date and request.offset_date.timestamp() > 0:
             start = next(
                 (i for i, n in enumerate(ids) if channel.posts[n].date < request.offset_date), len(ids)
             )
