@@ -251,3 +251,20 @@ async def test_without_a_daemon_the_commands_say_so(tmp_path: Path) -> None:
         finished = await anyio.run_process(command, check=False, env=environment())
         assert finished.returncode == 1
         assert b"no daemon runs" in finished.stderr
+
+
+async def test_a_flood_wait_of_one_channel_is_shown_and_delays_no_other(stack: Stack) -> None:
+    first, second = stack.channel_ids
+    for method in ("updates.getChannelDifference", "messages.getHistory"):
+        await stack.control.fault("flood_wait", method=method, seconds=120, channel=first, times=1)
+    await until(lambda: _waiting(stack), {str(first)})
+    await stack.control.post(second, "goes on")
+    await until(lambda: polled(stack, second), ["goes on"])
+    await stack.control.post(first, "is pushed all the same")
+    await until(lambda: polled(stack, first), ["is pushed all the same"])
+    assert await _waiting(stack) == {str(first)}, "the wait was not over"
+
+
+async def _waiting(stack: Stack) -> set[str]:
+    health: Any = await stack.daemon.health()
+    return {wait["channelId"] for wait in health["telegram"]["floodWaits"] if wait["seconds"] > 0}

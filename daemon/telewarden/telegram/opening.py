@@ -1,6 +1,8 @@
 """Which channels can be read, and where each one's reading begins."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
 import anyio
 import structlog
@@ -9,7 +11,7 @@ from telewarden.channels import ALL, NOW, date_of
 from telewarden.storage.acceptance import Channel
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
-from telewarden.telegram.feed import Connection, Flooded, Place, Unreadable
+from telewarden.telegram.feed import ChannelClosed, Connection, Flooded, Place, Unreadable
 from telewarden.telegram.reading import Asking
 
 log = structlog.get_logger(__name__)
@@ -41,19 +43,32 @@ class ChannelOpener:
     async def find(self, channel_ids: Sequence[int]) -> tuple[set[int], dict[int, Place]]:
         """The channels that can be read, and how far they are, as far as that is known.
 
-        Where Telegram makes that wait, or answers with something unknown, what the session and the journal know serves.
+        Where Telegram makes that wait, or answers with something unknown, those that the session knows are asked for.
         Raises Flooded, Unreadable if that is nothing.
         """
         try:
             places = await self._asking.ask("dialogs", None, lambda: self._connection.places(channel_ids))
         except (Flooded, Unreadable) as error:
-            known = [channel_id for channel_id in channel_ids if channel_id in self._journal.channels]
-            readable = self._connection.reachable(known)
+            readable = self._connection.reachable(channel_ids)
             log.warning("dialogs_not_read", error=str(error))
             if not readable:
                 raise
-            return readable, {}
+            new = [channel_id for channel_id in readable if channel_id not in self._journal.channels]
+            return readable, await self._places(new)
         return set(places), places
+
+    async def _places(self, channel_ids: Sequence[int]) -> dict[int, Place]:
+        """How far channels are, asked for one by one; those that Telegram does not tell are left for later."""
+        places = {}
+        for channel_id in channel_ids:
+            pts = partial(self._connection.pts, channel_id)
+            newest = partial(self._connection.newest, channel_id, 1)
+            with suppress(ChannelClosed, Flooded, Unreadable):
+                # The count first: what comes in between is then read twice, not missed.
+                reached = await self._asking.ask("full", channel_id, pts)
+                shown = await self._asking.ask("history", channel_id, newest)
+                places[channel_id] = Place(max((seen.message_id for seen in shown), default=0), reached)
+        return places
 
     async def open(self, channel_ids: Collection[int], places: Mapping[int, Place]) -> set[int]:
         """Give channels that are new to this journal their place; what the database already has is not new.

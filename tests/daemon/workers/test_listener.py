@@ -680,3 +680,18 @@ async def test_a_paused_channel_misses_nothing_once_it_goes_on(intake: Intake) -
         assert intake.texts(NEWS) == {1: "one"}
         await intake.channels.pause(NEWS, paused=False)
         await intake.until({1: "edited", 2: "two"})
+
+
+@pytest.mark.parametrize("error", [Flooded(500), Unreadable(0x12345678)])
+async def test_a_new_channel_is_taken_in_although_the_dialogs_cannot_be_read(
+    intake: Intake, error: Exception
+) -> None:
+    intake.telegram.messages[EXTRA] = {}
+    intake.telegram.post(EXTRA, 1, "before")
+    async with intake.listening():
+        await connected(intake)
+        intake.telegram.next_errors[0] = [error] * 100
+        began_s = anyio.current_time()
+        await intake.channels.add(EXTRA, "Extra", "all")
+        await intake.until({1: "before"}, EXTRA)
+        assert anyio.current_time() - began_s < 10
