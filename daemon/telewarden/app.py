@@ -33,6 +33,7 @@ from telewarden.storage.reader import Reader
 from telewarden.takers import api_settings, make_takers
 from telewarden.telegram.client import ClientSettings
 from telewarden.telegram.intake import IntakeSettings, TelegramState
+from telewarden.telegram.phases import PhaseTimeouts
 from telewarden.telegram.session import SessionInUse, SessionLock
 from telewarden.telegram.synchroniser import ListenerSynchroniser
 from telewarden.telegram.telethon_feed import TelethonFeed
@@ -304,6 +305,14 @@ def client_settings(settings: Settings) -> ClientSettings:
         dc_id=telegram.dc_id,
         dc_address=telegram.dc_address,
         dc_public_key_file=telegram.dc_public_key_file,
+        timeouts=PhaseTimeouts(
+            resolve_s=telegram.resolve_timeout_s,
+            tcp_s=telegram.tcp_timeout_s,
+            key_s=telegram.key_timeout_s,
+            handshake_s=telegram.handshake_timeout_s,
+            login_s=telegram.login_timeout_s,
+            dialogs_s=telegram.dialogs_timeout_s,
+        ),
     )
 
 

@@ -176,6 +176,12 @@ class TelegramSettings(Section):
     reconcile_interval_s: Seconds = Field(60.0, description="seconds between two comparisons of a channel")
     liveness_interval_s: Seconds = Field(10.0, description="seconds between two signs of life from Telegram")
     request_timeout_s: Seconds = Field(20.0, description="seconds that Telegram may take to answer")
+    resolve_timeout_s: Seconds = Field(5.0, description="seconds for the host name of dc_address")
+    tcp_timeout_s: Seconds = Field(10.0, description="seconds for the TCP connection")
+    key_timeout_s: Seconds = Field(20.0, description="seconds to agree on an authorisation key")
+    handshake_timeout_s: Seconds = Field(10.0, description="seconds for the first answer on a connection")
+    login_timeout_s: Seconds = Field(20.0, description="seconds to learn whether the account is signed in")
+    dialogs_timeout_s: Seconds = Field(60.0, description="seconds to learn which channels there are")
     dc_id: int = Field(2, ge=1, le=5, description="data centre of dc_address")
     dc_address: Annotated[Address | None, Empty] = Field(
         None, description='"host:port", if not Telegram\'s own'

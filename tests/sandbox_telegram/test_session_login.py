@@ -12,6 +12,7 @@ import pytest
 from sandbox_telegram.local import World
 from telewarden.sandbox.telegram.process import LocalTelegram
 from telewarden.telegram.login import LoginFailed, Questions, log_in
+from telewarden.telegram.phases import PhaseTimeouts
 from telewarden.telegram.qr_login import address_of, drawn
 from telewarden.telegram.session_online import TelegramSilent, ask_telegram, log_out
 
@@ -285,7 +286,10 @@ async def test_a_telegram_that_does_not_answer_is_told_in_time(
     before = session.read_bytes()
     await world.control.fault(fault)
     monkeypatch.setattr("telewarden.telegram.session_online._ANSWER_S", 0.5)
-    settings = replace(world.telegram.client_settings(session), connect_timeout_s=0.5)
+    settings = replace(
+        world.telegram.client_settings(session),
+        timeouts=PhaseTimeouts(tcp_s=0.5, key_s=0.5, handshake_s=0.5, login_s=0.5),
+    )
     with anyio.fail_after(10):
         for ask in (ask_telegram, log_out):
             with pytest.raises(TelegramSilent, match="try again"):

@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from telethon import TelegramClient
 from telethon.crypto import rsa
 from telethon.sessions import SQLiteSession
 
 from telewarden.telegram.feed import SessionUnusable
+from telewarden.telegram.phases import Phase, Phases, PhaseTimeouts
+from telewarden.telegram.transport import bound_unpacking, phased
+
+C = TypeVar("C", bound="PhasedClient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,7 @@ class ClientSettings:
     """Which account, and where Telegram is.
 
     dc_address: "host:port" of the data centre, None for Telegram's own. dc_public_key_file: PEM of a server key that
-    Telethon does not bring.
+    Telethon does not bring. timeouts: of each phase of connecting.
     """
 
     session_file: Path
@@ -28,10 +32,29 @@ class ClientSettings:
     dc_id: int = 2
     dc_address: str | None = None
     dc_public_key_file: Path | None = None
-    connect_timeout_s: float = 10.0
+    timeouts: PhaseTimeouts = field(default_factory=PhaseTimeouts)
 
 
-class PushClient(TelegramClient):  # type: ignore[misc]
+class PhasedClient(TelegramClient):  # type: ignore[misc]
+    """A client that tells which phase of connecting it is in.
+
+    One method that it extends is Telethon's private one; tests/sandbox_telegram shows that this version calls it.
+    """
+
+    phases: Phases
+
+    async def _auth_key_callback(self, auth_key: Any) -> None:
+        await super()._auth_key_callback(auth_key)
+        self.phases.enter(Phase.HANDSHAKE)
+
+    async def get_me(self, input_peer: bool = False) -> Any:
+        """As Telethon's, which asks for it as the last step of connecting."""
+        if self.phases.phase is Phase.HANDSHAKE:
+            self.phases.enter(Phase.LOGIN)
+        return await super().get_me(input_peer)
+
+
+class PushClient(PhasedClient):
     """A client that hands every push over as it came, instead of Telethon's own handling of updates.
 
     That handling loses what a gap hides (see docs/decisions/0011), and asks for differences on its own account. The
@@ -46,7 +69,12 @@ class PushClient(TelegramClient):  # type: ignore[misc]
                 self.on_updates(await self._updates_queue.get())
 
 
-def make_client(settings: ClientSettings, kind: type[TelegramClient] = TelegramClient) -> TelegramClient:
+def make_client(settings: ClientSettings) -> PhasedClient:
+    """A client that is not connected yet; see `make_client_of`."""
+    return make_client_of(PhasedClient, settings)
+
+
+def make_client_of(kind: type[C], settings: ClientSettings) -> C:
     """A client that is not connected yet. Raises SessionUnusable when the session file cannot be opened."""
     if settings.dc_public_key_file is not None:
         rsa.add_key(settings.dc_public_key_file.read_text(encoding="ascii"), old=False)
@@ -62,11 +90,14 @@ def make_client(settings: ClientSettings, kind: type[TelegramClient] = TelegramC
             "or run: telewarden session login"
         ) from error
     settings.session_file.chmod(0o600)
-    return kind(
+    bound_unpacking()
+    phases = Phases(settings.timeouts)
+    client = kind(
         session,
         settings.api_id,
         settings.api_hash,
-        timeout=settings.connect_timeout_s,
+        connection=phased(phases, has_key=session.auth_key is not None),
+        timeout=None,
         connection_retries=0,
         retry_delay=0,
         auto_reconnect=False,
@@ -81,3 +112,6 @@ def make_client(settings: ClientSettings, kind: type[TelegramClient] = TelegramC
         app_version="1",
         entity_cache_limit=5000,
     )
+    client.phases = phases
+    phases.address = f"{client.session.server_address}:{client.session.port}"
+    return client

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
-from telethon import TelegramClient, errors
+from telethon import errors
 from telethon.tl import types
 
-from telewarden.telegram.client import ClientSettings, make_client
-from telewarden.telegram.feed import SessionUnusable
+from telewarden.telegram.client import ClientSettings, PhasedClient, make_client
+from telewarden.telegram.feed import SessionUnusable, TelegramUnavailable
 from telewarden.telegram.qr_login import NotScanned, sign_in_by_qr
 from telewarden.telegram.session_file import draft_beside, put_in_place
 
@@ -75,8 +75,8 @@ async def _log_in(settings: ClientSettings, questions: Questions) -> str:
     try:
         client = make_client(settings)
         try:
-            await _connect(client, settings)
-            return _name(await _Login(client, settings, questions).account())
+            await _connect(client)
+            return _name(await _Login(client, questions).account())
         finally:
             with anyio.move_on_after(5, shield=True):
                 await client.disconnect()
@@ -112,8 +112,8 @@ def _name(user: Any) -> str:
 class _Login:
     """One login's steps over one client."""
 
-    def __init__(self, client: TelegramClient, settings: ClientSettings, questions: Questions) -> None:
-        self._client, self._settings, self._questions = client, settings, questions
+    def __init__(self, client: PhasedClient, questions: Questions) -> None:
+        self._client, self._questions = client, questions
 
     async def account(self) -> Any:
         """The account, once it is signed in."""
@@ -194,7 +194,7 @@ class _Login:
         for left in range(_TRIES - 1, -1, -1):
             try:
                 if not self._client.is_connected():
-                    await _connect(self._client, self._settings)
+                    await _connect(self._client)
                 with anyio.fail_after(_ANSWER_S):
                     return await request()
             except (ConnectionError, EOFError) as error:
@@ -224,17 +224,14 @@ def _where(kind: Any) -> str:
             return "(look at the Telegram apps, SMS and e-mail)"
 
 
-async def _connect(client: TelegramClient, settings: ClientSettings) -> None:
+async def _connect(client: PhasedClient) -> None:
     """Connect, with a new key. Of 256 keys one begins with a zero byte, and Telethon's exchange of it fails."""
     for left in range(_TRIES - 1, -1, -1):
         try:
-            with anyio.fail_after(settings.connect_timeout_s * 2):
+            with client.phases.limited():
                 await client.connect()
-        except (OSError, EOFError) as error:
+        except TelegramUnavailable as error:
             if not left:
-                where = settings.dc_address or "its own address"
-                raise LoginFailed(
-                    f"Telegram cannot be reached at {where} ({error}); check the network and telegram.dc_address"
-                ) from error
+                raise LoginFailed(str(error)) from error
         else:
             return

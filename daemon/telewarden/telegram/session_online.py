@@ -9,7 +9,7 @@ import anyio
 from telethon import errors, functions, types
 
 from telewarden.telegram.client import ClientSettings, make_client
-from telewarden.telegram.feed import SessionUnusable
+from telewarden.telegram.feed import SessionUnusable, TelegramUnavailable
 from telewarden.telegram.session_file import copy_session, draft_beside
 
 _ANSWER_S = 20.0
@@ -63,7 +63,7 @@ async def _ask(settings: ClientSettings, request: Any) -> Any:
         try:
             client = make_client(replace(settings, session_file=draft))
             try:
-                with anyio.fail_after(settings.connect_timeout_s * 2):
+                with client.phases.limited():
                     await client.connect()
                 with anyio.fail_after(_ANSWER_S):
                     return await client(request)
@@ -78,6 +78,8 @@ async def _ask(settings: ClientSettings, request: Any) -> Any:
             raise _NotAccepted(str(error)) from error
         except errors.FloodWaitError as error:
             raise TelegramSilent(f"Telegram asks to wait {error.seconds} s; try again after that") from error
+        except TelegramUnavailable as error:
+            raise TelegramSilent(f"{error}; try again") from error
         except TimeoutError as error:
             raise TelegramSilent(
                 "Telegram did not answer in time; check the network and try again"

@@ -1,6 +1,7 @@
 """The Telethon driver of intake: thin, asyncio; its surprises (see its callers' tests) are turned into plain errors."""
 
 import asyncio
+import math
 import sqlite3
 import time
 from collections import deque
@@ -16,7 +17,7 @@ from telethon.tl import types
 
 from telewarden.storage.acceptance import Gone, Observation, Seen
 from telewarden.storage.signal import Signal
-from telewarden.telegram.client import ClientSettings, PushClient, make_client
+from telewarden.telegram.client import ClientSettings, PushClient, make_client_of
 from telewarden.telegram.feed import (
     ChannelClosed,
     Difference,
@@ -29,6 +30,7 @@ from telewarden.telegram.feed import (
     Unreadable,
 )
 from telewarden.telegram.normalise import seen_from, unknown_message
+from telewarden.telegram.phases import Phase
 from telewarden.telegram.references import Reference
 from telewarden.telegram.session import LOGIN_HINT, check_session_file
 from telewarden.telegram.telethon_channels import read_dialogs, resolve
@@ -68,10 +70,10 @@ class TelethonFeed:
     async def connect(self) -> AsyncIterator["TelethonConnection"]:
         """A signed-in connection; ended when the context is left. Raises TelegramUnavailable, SessionUnusable."""
         check_session_file(self._settings.session_file)
-        client = make_client(self._settings, PushClient)
+        client = make_client_of(PushClient, self._settings)
         connection = TelethonConnection(client, self._request_timeout_s)
         try:
-            await connection.open(self._settings.connect_timeout_s)
+            await connection.open()
             yield connection
         finally:
             # Telethon's tasks outlive a cancelled connect(): it must be told, in bounded time.
@@ -95,13 +97,15 @@ class TelethonConnection:
         self._overflowed: set[int] = set()
         self._lost: str | None = None
 
-    async def open(self, timeout_s: float) -> None:
+    async def open(self) -> None:
         """Connect and make sure that the account is signed in."""
         self._client.on_updates = self._take
-        await self._ask(self._client.connect(), timeout_s)
-        self._client.disconnected.add_done_callback(self._ended)
-        # The only request that tells an unauthorised key: get_me() swallows it.
-        await self.probe()
+        with self._client.phases.limited():
+            await self._ask(self._client.connect(), math.inf)
+            self._client.disconnected.add_done_callback(self._ended)
+            self._client.phases.enter(Phase.LOGIN)
+            # The only request that tells an unauthorised key: get_me() swallows it.
+            await self._ask(self._client(functions.updates.GetStateRequest()), math.inf)
 
     def _ended(self, future: "asyncio.Future[object]") -> None:
         error = None if future.cancelled() else future.exception()
@@ -178,7 +182,7 @@ class TelethonConnection:
                     found[dialog.id] = Place(top, pts, dialog.name, name)
             return found
 
-        return await self._ask(read(), self._timeout_s * 3)
+        return await self._read_dialogs(read())
 
     async def difference(self, channel_id: int, pts: int, limit: int) -> Difference:
         """See the protocol."""
@@ -206,7 +210,12 @@ class TelethonConnection:
 
     async def dialogs(self) -> list[Found]:
         """See the protocol."""
-        return await self._ask(read_dialogs(self._client), self._timeout_s * 3)
+        return await self._read_dialogs(read_dialogs(self._client))
+
+    async def _read_dialogs(self, request: Awaitable[T]) -> T:
+        with self._client.phases.limited():
+            self._client.phases.enter(Phase.DIALOGS)
+            return await self._ask(request, math.inf)
 
     async def resolve(self, reference: Reference, *, join: bool) -> Found:
         """See the protocol."""

@@ -1,10 +1,12 @@
 """One client's connection: transport, handshake, encryption, sessions and salts; requests go to `Methods`."""
 
 import contextlib
+import functools
 import os
 import socket
 import struct
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +14,9 @@ import anyio
 import structlog
 from anyio.abc import ByteStream, SocketAttribute
 from telethon.errors import TypeNotFoundError
-from telethon.tl import functions, types
+from telethon.tl import TLObject, functions, types
 from telethon.tl.core import MessageContainer
+from telethon.tl.core.gzippacked import GzipPacked
 
 from telewarden.sandbox.telegram.account import RpcFailed
 from telewarden.sandbox.telegram.crypto import ServerKey, decrypt_message, encrypt_message, key_id
@@ -178,6 +181,11 @@ class Connection:
             case "container":
                 many = struct.pack("<Ii", MessageContainer.CONSTRUCTOR_ID, 1_000_000) + os.urandom(4000)
                 await self._send(self._session_id, [(many, True)])
+            case "bomb":
+                packed = TLObject.serialize_bytes(_bomb())
+                await self._send(
+                    self._session_id, [(GzipPacked.CONSTRUCTOR_ID.to_bytes(4, "little") + packed, True)]
+                )
 
     def _answer(self, message: Incoming) -> bytes | None:
         """What one message is answered with; None for those that need no answer."""
@@ -249,6 +257,13 @@ class Connection:
     def drop(self) -> None:
         """End it from here."""
         self.scope.cancel()
+
+
+@functools.cache
+def _bomb() -> bytes:
+    packing = zlib.compressobj(wbits=31)
+    block = bytes(1024 * 1024)
+    return b"".join([*(packing.compress(block) for _ in range(512)), packing.flush()])
 
 
 def _refused(incoming: Packet) -> bytes | None:

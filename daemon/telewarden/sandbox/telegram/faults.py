@@ -146,6 +146,7 @@ NAMES = (
 )
 """All of them; the last five act at once, on connections, keys and the code that was sent."""
 
-GARBAGE = ("bytes", "packet", "wrong_key", "truncated", "huge", "container")
+GARBAGE = ("bytes", "packet", "wrong_key", "truncated", "huge", "container", "bomb")
 """Kinds of what no server says: bytes that are no frame, a frame that is no packet, a packet that its key does not
-decrypt, a frame that is cut off, a length that no memory holds, and a container of more than it has."""
+decrypt, a frame that is cut off, a length that no memory holds, a container of more than it has, and a small packed
+object that unpacks to half a gigabyte."""
