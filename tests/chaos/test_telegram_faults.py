@@ -7,7 +7,7 @@ results to docs/telegram-faults.md.
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -30,7 +30,13 @@ pytestmark = [
 
 SETTINGS = {
     # A black hole is noticed in 3 s here, in 30 s by default.
-    "telegram": {"request_timeout_s": 2.0, "liveness_interval_s": 1.0, "reconcile_interval_s": 5.0}
+    "telegram": {
+        "request_timeout_s": 2.0,
+        "liveness_interval_s": 1.0,
+        "reconcile_interval_s": 5.0,
+        # Posts that appear with the lowest id of all are found where they are still among those that are compared.
+        "recheck_window": 1000,
+    }
 }
 SETTLE_S = 60.0
 BURST = 500
@@ -54,6 +60,7 @@ class TelegramFault:
     begin: Step
     end: Step = clear
     held_s: float = 0.0
+    restarts: bool = False
 
 
 def inject(name: str, *, held_s: float = 0.0, **values: object) -> TelegramFault:
@@ -69,7 +76,11 @@ def both(*faults: TelegramFault) -> TelegramFault:
         for fault in faults:
             await fault.begin(control, channel)
 
-    return TelegramFault(begin, held_s=max(fault.held_s for fault in faults))
+    return TelegramFault(
+        begin,
+        held_s=max(fault.held_s for fault in faults),
+        restarts=any(fault.restarts for fault in faults),
+    )
 
 
 # Pushes fail, so that what the fault hits is needed.
@@ -96,6 +107,29 @@ async def open_channel(control: Control, channel: int) -> None:
 async def unreadable(control: Control, channel: int) -> None:
     """A post of a later layer than the client's: it, and what it comes in, cannot be read."""
     await control.post(channel, "of a later layer", media="unreadable")
+
+
+async def low_id(control: Control, channel: int) -> None:
+    """A post with an id below the others', pushed as new."""
+    await control.post(channel, "appears late", message_id=await free_low_id(control, channel))
+
+
+async def low_id_unpushed(control: Control, channel: int) -> None:
+    await control.fault("swallow", pushes=1)
+    await low_id(control, channel)
+
+
+async def low_id_untold(control: Control, channel: int) -> None:
+    """Only history shows it, beside something that counts as a change."""
+    await control.post(
+        channel, "appears late, untold", message_id=await free_low_id(control, channel), hidden=True
+    )
+    await control.post(channel, "and this is told")
+
+
+async def free_low_id(control: Control, channel: int) -> int:
+    """One below the lowest that was ever there."""
+    return min(message.message_id for message in await control.dump(channel)) - 1
 
 
 async def unreadable_unpushed(control: Control, channel: int) -> None:
@@ -138,6 +172,11 @@ FAULTS = {
     "unreadable post, pushed": TelegramFault(unreadable),
     "unreadable post, in a difference": TelegramFault(unreadable_unpushed),
     "unreadable post, reconnect": both(TelegramFault(unreadable_unpushed), inject("drop")),
+    "Telegram killed and restarted": TelegramFault(clear, restarts=True),
+    "pushes swallowed, Telegram restarted": replace(missed, restarts=True),
+    "post with a low id": TelegramFault(low_id),
+    "post with a low id, in a difference": TelegramFault(low_id_unpushed),
+    "post with a low id, in history alone": TelegramFault(low_id_untold),
     "key used twice (406)": both(
         inject("rpc_error", method="updates.getState", code=406, message="AUTH_KEY_DUPLICATED"),
         inject("drop"),
@@ -188,6 +227,10 @@ async def run_case(stack: Stack, channel: int, fault: TelegramFault, action: str
     await until_equal(stack, channel)
     if moment == "during":
         await act(control, channel, ids[:3])
+    if fault.restarts:
+        await stack.telegram.kill()
+        await stack.telegram.restart()
+        await control.reconnect()
     await fault.begin(control, channel)
     if moment != "after":
         await act(control, channel, ids[3:])

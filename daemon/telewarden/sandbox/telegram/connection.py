@@ -119,6 +119,7 @@ class Connection:
         if len(self._keys) > KEYS_HELD:
             unused = (known for known in self._keys if known not in self._methods.signed_in)
             self._keys.pop(next(unused), None)
+        self._methods.on_keys()
 
     async def _take(self, received: bytes) -> None:
         auth_key = self._keys.get(received[:8])

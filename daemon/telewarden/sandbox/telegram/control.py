@@ -56,8 +56,8 @@ class TrueMessage:
 class Control:
     """One connection to the control socket; its requests are made one at a time. They raise ControlError."""
 
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
+    def __init__(self, stream: ByteStream, path: Path) -> None:
+        self._stream, self._path = stream, path
         self._lines = BufferedByteReceiveStream(stream)
         self._lock = anyio.Lock()
 
@@ -65,8 +65,18 @@ class Control:
     @asynccontextmanager
     async def connect(cls, path: Path) -> AsyncIterator["Control"]:
         """A connection to the socket at a path."""
-        async with await anyio.connect_unix(path) as stream:
-            yield cls(stream)
+        control = cls(await anyio.connect_unix(path), path)
+        try:
+            yield control
+        finally:
+            await control._stream.aclose()
+
+    async def reconnect(self) -> None:
+        """Connect anew, after a restart of the server."""
+        async with self._lock:
+            await self._stream.aclose()
+            self._stream = await anyio.connect_unix(self._path)
+            self._lines = BufferedByteReceiveStream(self._stream)
 
     async def ask(self, op: str, **values: Any) -> dict[str, Any]:
         """Any request, as the server knows it."""
@@ -81,7 +91,8 @@ class Control:
         return reply
 
     async def post(self, channel: int, text: str, **options: Any) -> Done:
-        """Post. options: media, message_id (for one that appears late), reply_to, grouped_id."""
+        """Post. options: media, message_id (for one that appears late), reply_to, grouped_id, hidden (only
+        history shows it)."""
         return _done(await self.ask("post", channel=channel, text=text, **options))
 
     async def post_many(self, channel: int, texts: Sequence[str]) -> Done:

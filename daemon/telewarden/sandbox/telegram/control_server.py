@@ -10,8 +10,9 @@ from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from telewarden.sandbox.telegram.faults import GARBAGE, NAMES, UnknownFault
+from telewarden.sandbox.telegram.kept import CHANGES, change_world, channel_of
 from telewarden.sandbox.telegram.server import Telegram
-from telewarden.sandbox.telegram.world import Change, Channel, World, WorldError
+from telewarden.sandbox.telegram.world import Change, Channel, WorldError
 
 log = structlog.get_logger(__name__)
 
@@ -52,34 +53,16 @@ async def _reply(telegram: Telegram, line: bytes) -> dict[str, Any]:
 async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
     world = telegram.world
     match request["op"]:
-        case "post":
-            channel = _channel_of(world, request)
-            options = {name: request.get(name) for name in ("media", "message_id", "reply_to", "grouped_id")}
-            change = world.post(channel, _text(request["text"]), **options)
-            return await _push(telegram, channel, [change])
-        case "post_many":
-            channel = _channel_of(world, request)
-            texts = [_text(text) for text in _list(request, "texts")]
-            return await _push(telegram, channel, [world.post(channel, text) for text in texts])
-        case "edit":
-            channel = _channel_of(world, request)
-            change = world.edit(channel, _number(request["message_id"]), _text(request["text"]))
-            return await _push(telegram, channel, [change])
-        case "delete":
-            channel = _channel_of(world, request)
-            change = world.delete(channel, [_number(number) for number in _list(request, "message_ids")])
-            return await _push(telegram, channel, [change])
-        case "channel_create":
-            choices = {name: request[name] for name in ("username", "invite", "joined") if name in request}
-            return _channel(world.create(_text(request["title"]), **choices))
-        case "channel_access":
-            channel = _channel_of(world, request)
-            channel.accessible = bool(request["accessible"])
-            return _channel(channel)
+        case op if op in CHANGES:
+            channel, changes = change_world(world, request)
+            telegram.kept.changed(request)
+            if not changes:
+                return _channel(channel)
+            return await _push(telegram, channel, changes, hidden=bool(request.get("hidden", False)))
         case "channels":
             return {"channels": [_channel(channel) for channel in world.channels.values()]}
         case "dump":
-            return {"messages": _dump(_channel_of(world, request))}
+            return {"messages": _dump(channel_of(world, request))}
         case "scan_qr":
             return await telegram.scan_qr(request)
         case "stats":
@@ -91,36 +74,17 @@ async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
             return {}
         case op:
             raise ValueError(
-                f"there is no op {op!r}; there are: post, post_many, edit, delete, channel_create, channel_access, "
+                f"there is no op {op!r}; there are: {', '.join(CHANGES)}, "
                 f"channels, dump, stats, fault ({', '.join(NAMES)}), clear"
             )
 
 
-def _channel_of(world: World, request: dict[str, Any]) -> Channel:
-    return world.find(_number(request["channel"]))
-
-
-def _number(value: Any) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"{value!r} is no whole number")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _list(request: dict[str, Any], name: str) -> list[Any]:
-    if not isinstance(request[name], list):
-        raise TypeError(f"{name} has to be a list")
-    return list(request[name])
-
-
-async def _push(telegram: Telegram, channel: Channel, changes: list[Change]) -> dict[str, Any]:
+async def _push(
+    telegram: Telegram, channel: Channel, changes: list[Change], *, hidden: bool
+) -> dict[str, Any]:
     at_ms = time.time() * 1000
-    await telegram.push(channel, changes)
+    if not hidden:
+        await telegram.push(channel, changes)
     ids = [message_id for change in changes for message_id in change.ids]
     return {"message_ids": ids, "pts": channel.pts, "at_ms": at_ms}
 
@@ -153,7 +117,7 @@ def _dump(channel: Channel) -> list[dict[str, Any]]:
 async def _fault(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
     values = dict(request)
     if "channel" in values:
-        values["channel"] = _channel_of(telegram.world, values).bare_id
+        values["channel"] = channel_of(telegram.world, values).bare_id
     match request.get("name"):
         case "drop":
             return {"dropped": telegram.drop(reset=bool(request.get("reset")))}
@@ -164,11 +128,13 @@ async def _fault(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
             return {"connections": await telegram.send_garbage(kind)}
         case "deauthorise":
             telegram.methods.signed_in.clear()
+            telegram.keep_keys()
         case "expire_code":
             telegram.account.expire_code()
         case "forget_key":
             telegram.methods.signed_in.clear()
             telegram.keys.clear()
+            telegram.keep_keys()
             telegram.drop()
         case name:
             telegram.faults.inject(str(name), values)

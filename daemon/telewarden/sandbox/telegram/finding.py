@@ -8,6 +8,9 @@ from telethon.tl import functions, types
 from telewarden.sandbox.telegram.account import RpcFailed
 from telewarden.sandbox.telegram.world import Channel, World
 
+JOINS = (functions.messages.ImportChatInviteRequest, functions.channels.JoinChannelRequest)
+"""Requests that change the account's memberships."""
+
 
 def finding_handlers(
     world: World, channel_of: Callable[[Any], Channel]

@@ -9,7 +9,7 @@ from telethon.tl import functions, types
 
 from telewarden.sandbox.telegram.account import Account, RpcFailed
 from telewarden.sandbox.telegram.faults import Faults
-from telewarden.sandbox.telegram.finding import finding_handlers
+from telewarden.sandbox.telegram.finding import JOINS, finding_handlers
 from telewarden.sandbox.telegram.login_tokens import OPEN, LoginTokens
 from telewarden.sandbox.telegram.world import Channel, World, WorldError
 
@@ -35,7 +35,11 @@ def method_name(request: Any) -> str:
 
 
 class Methods:
-    """Answers requests. address: (host, port) that clients are told. calls: how often each method was asked."""
+    """Answers requests. address: (host, port) that clients are told. calls: how often each method was asked.
+
+    on_keys: told when a key may have signed in or out. on_change: told what changed the channels, as the control socket
+    would have asked for it.
+    """
 
     def __init__(self, world: World, account: Account, faults: Faults, address: tuple[str, int]) -> None:
         self._world, self._account, self._faults = world, account, faults
@@ -44,6 +48,8 @@ class Methods:
         """Ids of the authorisation keys that have signed in."""
         self.login_tokens = LoginTokens(account, self.signed_in)
         self.calls: dict[str, int] = {}
+        self.on_keys: Callable[[], object] = lambda: None
+        self.on_change: Callable[[dict[str, Any]], object] = lambda request: None
         f = functions
         self._handlers: dict[type, Callable[[Any, bytes], Any]] = {
             f.help.GetConfigRequest: lambda r, k: self._config(),
@@ -82,7 +88,13 @@ class Methods:
             raise RpcFailed(400, f"METHOD_NOT_SUPPORTED_{name}")
         if key_id not in self.signed_in and not isinstance(request, _OPEN):
             raise RpcFailed(401, "AUTH_KEY_UNREGISTERED")
-        return handler(request, key_id)
+        answer = handler(request, key_id)
+        if name.startswith("auth."):
+            self.on_keys()
+        elif isinstance(request, JOINS):
+            joined = answer.chats[0].id
+            self.on_change({"op": "channel_join", "channel": joined})
+        return answer
 
     def _sign_in(self, request: Any, key_id: bytes) -> Any:
         self._account.check_code(request.phone_number, request.phone_code, request.phone_code_hash)

@@ -54,6 +54,15 @@ class LocalTelegram:
         """Its process id."""
         return self._process.pid
 
+    async def kill(self) -> None:
+        """SIGKILL, as a crash; `restart` brings it back as it was."""
+        await self._process.kill()
+
+    async def restart(self) -> None:
+        """Start it again on the same port, with its channels, messages and its clients' keys. Raises ServerFailed."""
+        await self._process.stop(_STOP_S)
+        await self._process.start(self._answers, _START_S)
+
     async def _answers(self) -> bool:
         try:
             with anyio.fail_after(2):

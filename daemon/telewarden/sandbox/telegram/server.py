@@ -20,6 +20,7 @@ from telewarden.sandbox.telegram.account import Account
 from telewarden.sandbox.telegram.connection import Connection
 from telewarden.sandbox.telegram.crypto import ServerKey
 from telewarden.sandbox.telegram.faults import Faults
+from telewarden.sandbox.telegram.kept import Kept, change_world
 from telewarden.sandbox.telegram.login_tokens import scan
 from telewarden.sandbox.telegram.methods import Methods
 from telewarden.sandbox.telegram.world import Change, Channel, World
@@ -61,15 +62,28 @@ class Telegram:
     """The running server's parts, as the control socket sees them."""
 
     def __init__(self, options: ServerOptions, port: int, server_key: ServerKey) -> None:
-        self.world = World(channels=options.channels, ids_apart=options.ids_apart)
+        self.kept = Kept(options.folder)
+        self.world = World(ids_apart=options.ids_apart)
+        if not self.kept.play(self.world, change_world):
+            for n in range(options.channels):
+                request = {"op": "channel_create", "title": f"Channel {n + 1}"}
+                change_world(self.world, request)
+                self.kept.changed(request)
         self.faults = Faults()
         self.account = Account(options.phone, options.code, options.password)
         self.methods = Methods(self.world, self.account, self.faults, ("127.0.0.1", port))
         self.keys: dict[bytes, bytes] = {}
+        self.kept.load_keys(self.keys, self.methods.signed_in)
+        self.methods.on_keys = self.keep_keys
+        self.methods.on_change = self.kept.changed
         self._server_key = server_key
         self._connections: set[Connection] = set()
         self._newest: dict[bytes, Connection] = {}
         self.pushes = 0
+
+    def keep_keys(self) -> None:
+        """Who may come back after a restart has changed."""
+        self.kept.keep_keys(self.keys, self.methods.signed_in)
 
     async def serve_client(self, stream: ByteStream) -> None:
         """Serve one connection; it never raises an Exception, for that would end the server."""

@@ -90,6 +90,8 @@ class World:
     def __init__(self, *, channels: int = 0, ids_apart: int = 0, seed: int = 1) -> None:
         self._dice = random.Random(seed)
         self._ids_apart = ids_apart
+        self.now_s: float | None = None
+        """The time of what happens, seconds since the epoch; None for the clock's."""
         self.channels: dict[int, Channel] = {}
         for number in range(channels):
             self.create(f"Channel {number + 1}")
@@ -131,8 +133,10 @@ class World:
         message_id: int | None = None,
         reply_to: int | None = None,
         grouped_id: int | None = None,
+        hidden: bool = False,
     ) -> Change:
-        """A new post. message_id: one that was not used, for messages that appear late. Raises WorldError."""
+        """A new post. message_id: one that was not used, for messages that appear late. hidden: it counts as no change,
+        so that only history shows it. Raises WorldError."""
         _check_text(text)
         _check_number(message_id, "message_id", _MAX_ID)
         _check_number(reply_to, "reply_to", _MAX_ID)
@@ -145,7 +149,7 @@ class World:
             raise WorldError(f"there is no medium {media!r}; there are: {', '.join(KINDS)}")
         channel.next_id = max(channel.next_id, message_id + 1)
         peer = types.PeerChannel(channel.bare_id)
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = self._now()
         if media == "service":
             message: Any = types.MessageService(
                 id=message_id,
@@ -171,7 +175,11 @@ class World:
                 grouped_id=grouped_id,
             )
         channel.posts[message_id] = message
-        return channel.record("new", (message_id,))
+        return Change(channel.pts, "new", (message_id,)) if hidden else channel.record("new", (message_id,))
+
+    def _now(self) -> datetime:
+        now = datetime.now(UTC) if self.now_s is None else datetime.fromtimestamp(self.now_s, UTC)
+        return now.replace(microsecond=0)
 
     def edit(self, channel: Channel, message_id: int, text: str) -> Change:
         """Another text for a post. Raises WorldError."""
@@ -180,7 +188,7 @@ class World:
         if message is None or isinstance(message, types.MessageService):
             raise WorldError(f"channel {channel.marked_id} has no post {message_id} to edit")
         message.message = text
-        message.edit_date = datetime.now(UTC).replace(microsecond=0)
+        message.edit_date = self._now()
         return channel.record("edit", (message_id,))
 
     def delete(self, channel: Channel, ids: list[int]) -> Change:
