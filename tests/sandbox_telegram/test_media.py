@@ -124,3 +124,33 @@ def numbered(value: Any, number: int) -> Any:
     return {
         name: known[name] if inner == NUMBER else numbered(inner, number) for name, inner in value.items()
     }
+
+
+async def test_a_discussion_group_keeps_threads_replies_forwards_and_albums(world: World) -> None:
+    group = await world.control.create_channel("Discussion", megagroup=True)
+    async with world.feed() as feed:
+        root = await world.control.post(group.channel_id, "a post of the channel", media="forward")
+        comment = await world.control.post(group.channel_id, "a comment", reply_to=root.message_id)
+        await world.control.post(
+            group.channel_id, "an answer to it", reply_to=comment.message_id, thread=root.message_id
+        )
+        await world.control.post(group.channel_id, "one of an album", media="photo", grouped_id=77)
+        found = [o.content for o in await gather(feed, 4) if isinstance(o, Seen)]
+    forwarded, commented, answered, album = found
+    assert (forwarded.thread_id, forwarded.message_type) == (None, "channel_post")
+    assert json.loads(forwarded.metadata)["isForwarded"] is True
+    assert (commented.thread_id, commented.message_type) == (root.message_id, "channel_post_comment")
+    assert (answered.thread_id, answered.message_type) == (root.message_id, "channel_post_comment")
+    assert json.loads(answered.metadata)["replyTo"]["messageId"] == str(comment.message_id)
+    assert json.loads(answered.metadata)["fromId"]
+    assert (album.caption, json.loads(album.metadata)["groupedId"]) == ("one of an album", "77")
+
+
+async def test_a_reply_in_a_channel_begins_no_thread(world: World) -> None:
+    channel_id = await world.channel()
+    async with world.feed() as feed:
+        first = await world.control.post(channel_id, "first")
+        await world.control.post(channel_id, "second", reply_to=first.message_id)
+        _, second = [o.content for o in await gather(feed, 2) if isinstance(o, Seen)]
+    assert (second.thread_id, second.message_type) == (None, "channel_post")
+    assert json.loads(second.metadata)["replyTo"]["messageId"] == str(first.message_id)

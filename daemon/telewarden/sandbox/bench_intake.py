@@ -21,6 +21,7 @@ from telewarden.sandbox.telegram.process import LocalTelegram
 
 BURST, STEADY_S, STEADY_RATE = 6_000, 10.0, 50.0
 MANY_CHANNELS, IDLE_S = 300, 60.0
+BUSY_CHANNELS, BUSY_RATE, BUSY_S, HISTORY = 10, 20.0, 15.0, 20
 _TEXT = "BUY PETR4 31.20 target 32.00 stop 30.80 " * 7
 
 
@@ -33,6 +34,7 @@ async def measure() -> dict[str, Figure]:
             **await _watched(folder / "watched", 20, 20.0, goal_ms=1500.0),
             **await _watched(folder / "watched-many", MANY_CHANNELS, 60.0, goal_ms=15_000.0),
             **await _idle(folder / "many"),
+            **await _busy(folder / "busy"),
         }
 
 
@@ -79,6 +81,20 @@ async def _idle(folder: Path) -> dict[str, Figure]:
         "idle_300_cpu": Figure(found["cpu_s"] / minutes, "s/min", 0.0, "<=", 6.0),
         "idle_300_requests": Figure(requests / minutes, "1/min", 0.0, "<=", 25.0 * 60),
         "idle_300_memory": Figure(found["rss_mb"], "MB", 0.0, "<=", 200.0),
+    }
+
+
+async def _busy(folder: Path) -> dict[str, Figure]:
+    """300 channels with a history, ten of them busy; then one of the ten is told to wait for two minutes."""
+    async with _Telegram(folder, channels=MANY_CHANNELS) as telegram:
+        calm, flooded, found, requests = await telegram.busy(BUSY_S)
+    return {
+        "busy_300_caught_up": Figure(found["caught_up_s"], "s", 0.0, "<=", 120.0),
+        "busy_300_requests": Figure(requests / (2 * BUSY_S / 60), "1/min", 0.0, "<=", 25.0 * 60),
+        "busy_300_memory": Figure(found["rss_mb"], "MB", 0.0, "<=", 300.0),
+        "busy_300_p95": Figure(calm["p95"], "ms", 0.0, "<=", 100.0),
+        # Of the other nine, against themselves before it.
+        "busy_300_p95_beside_a_flood_wait": Figure(flooded["p95"], "ms", calm["p95"], "<=", 2.0, of="ratio"),
     }
 
 
@@ -152,6 +168,43 @@ class _Telegram:
             "telewarden.sandbox.intake_alone", "withheld", ["--expect", str(count)], post
         )
         return percentiles([found["seen"][key] - at_ms for key, at_ms in posted_ms.items()])
+
+    async def busy(self, seconds: float) -> tuple[dict[str, float], dict[str, float], dict[str, Any], int]:
+        """Post → accepted in ms of the busy channels but one, before and while that one has to wait; what the client
+        found; how many requests it made meanwhile."""
+        for channel_id in self._channel_ids:
+            await self._control.post_many(channel_id, [_TEXT] * HISTORY)
+        busy = self._channel_ids[:BUSY_CHANNELS]
+        posted: list[tuple[str, float, bool]] = []
+        count = int(seconds * BUSY_RATE * BUSY_CHANNELS)
+        requests = 0
+
+        async def post() -> None:
+            nonlocal requests
+            before = await self.calls()
+            began_s = time.monotonic()
+            for number in range(2 * count):
+                if number == count:
+                    for method in ("updates.getChannelDifference", "messages.getHistory"):
+                        await self._control.fault(
+                            "flood_wait", method=method, seconds=120, channel=busy[0], times=1
+                        )
+                channel_id = busy[number % BUSY_CHANNELS]
+                at_ms = time.time() * 1000
+                done = await self._control.post(channel_id, _TEXT)
+                if channel_id != busy[0]:
+                    posted.append((f"{-channel_id - 10**12}:{done.message_id}", at_ms, number >= count))
+                due_s = began_s + (number + 1) / (BUSY_RATE * BUSY_CHANNELS)
+                await anyio.sleep(max(0.0, due_s - time.monotonic()))
+            requests = await self.calls() - before
+
+        options = ["--expect", str(2 * count), "--first-read", "all"]
+        found = await self.start("telewarden.sandbox.intake_alone", "busy", options, post)
+        calm, flooded = (
+            percentiles([found["seen"][key] - at_ms for key, at_ms, late in posted if late is wanted])
+            for wanted in (False, True)
+        )
+        return calm, flooded, found, requests
 
     async def start(
         self, module: str, name: str, options: Sequence[str], when_ready: Callable[[], Awaitable[object]]

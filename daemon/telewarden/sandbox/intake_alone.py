@@ -52,17 +52,17 @@ class _Context:
 
 
 async def take_in(
-    settings: ClientSettings, channel_ids: Sequence[int], expected: int, idle_s: float
+    settings: ClientSettings, channel_ids: Sequence[int], expected: int, idle_s: float, first_read: str
 ) -> dict[str, Any]:
     """Take in so many posts, or nothing for a while.
 
     Gives seen: when each was accepted, wall clock in ms, by "channel:message"; caught_up_s: seconds from the start
-    until every channel was read; cpu_s: processor time of the idle while.
+    until every channel was read; cpu_s: processor time of the idle while; rss_mb: the peak of memory.
     """
     state = TelegramState()
     feed = TelethonFeed(settings, request_timeout_s=30.0)
     async with open_journal(settings.session_file.with_suffix(".journal")) as journal:
-        channels = ChannelSet(journal, channel_ids)
+        channels = ChannelSet(journal, channel_ids, first_read)
         nothing = cast(Database, _Nothing())
         listener = Listener(feed, journal, nothing, state, channels, IntakeSettings())
         began_s = time.monotonic()
@@ -77,9 +77,10 @@ async def take_in(
             if idle_s:
                 before_s = _cpu_s()
                 await anyio.sleep(idle_s)
-                found |= {"cpu_s": _cpu_s() - before_s, "rss_mb": _peak_mb()}
+                found |= {"cpu_s": _cpu_s() - before_s}
             else:
                 found |= {"seen": await _count(journal, expected)}
+            found |= {"rss_mb": _peak_mb()}
             tasks.cancel_scope.cancel()
     return found
 
@@ -117,6 +118,7 @@ def main() -> None:
     parser.add_argument("--channels", required=True)
     parser.add_argument("--expect", type=int, default=0)
     parser.add_argument("--idle", type=float, default=0.0)
+    parser.add_argument("--first-read", choices=["now", "all"], default="now")
     parser.add_argument("--core", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
@@ -128,7 +130,7 @@ def main() -> None:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(take_in(settings, channel_ids, options.expect, options.idle))
+        found = runner.run(take_in(settings, channel_ids, options.expect, options.idle, options.first_read))
     options.output.write_text(json.dumps(found), encoding="ascii")
 
 

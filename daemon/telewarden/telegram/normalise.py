@@ -73,16 +73,29 @@ def _post(message: Any) -> Content:
     metadata |= _metadata(message)
     text = clean(message.message)
     with_caption = media_type is not None and media_type != "webpage"
-    reply = message.reply_to if isinstance(message.reply_to, types.MessageReplyHeader) else None
+    thread_id, is_comment = _thread(message)
     return Content(
         text=None if with_caption else text,
         caption=text if with_caption else None,
         media_type=media_type,
         media_refs=canonical_json(refs),
         metadata=canonical_json(metadata),
-        thread_id=(reply.reply_to_top_id or reply.reply_to_msg_id) if reply and reply.forum_topic else None,
+        thread_id=thread_id,
+        message_type="channel_post_comment" if is_comment else "channel_post",
         telegram_date_us=_seconds(message.date) * 1_000_000,
     )
+
+
+def _thread(message: Any) -> tuple[int | None, bool]:
+    """The id of the message that begins a message's thread, and whether it is a comment in a discussion group.
+
+    A forum's topics, and the threads below a channel's posts in its linked group (core.telegram.org/api/threads). In a
+    channel itself a reply begins no thread.
+    """
+    reply = message.reply_to if isinstance(message.reply_to, types.MessageReplyHeader) else None
+    if reply is None or (message.post and not reply.forum_topic):
+        return None, False
+    return reply.reply_to_top_id or reply.reply_to_msg_id, not reply.forum_topic
 
 
 def _service(message: Any) -> Content:

@@ -91,7 +91,7 @@ class Control:
         return reply
 
     async def post(self, channel: int, text: str, **options: Any) -> Done:
-        """Post. options: media, message_id (for one that appears late), reply_to, grouped_id, hidden (only
+        """Post. options: media, message_id (for one that appears late), reply_to, thread, grouped_id, hidden (only
         history shows it)."""
         return _done(await self.ask("post", channel=channel, text=text, **options))
 
@@ -112,7 +112,8 @@ class Control:
         return [ChannelFacts(**facts) for facts in (await self.ask("channels"))["channels"]]
 
     async def create_channel(self, title: str, **options: Any) -> ChannelFacts:
-        """A new, empty channel. options: username, invite, joined (whether the account is in it)."""
+        """A new, empty channel. options: username, invite, joined (whether the account is in it),
+        megagroup (a group, such as a channel's discussion)."""
         return ChannelFacts(**await self.ask("channel_create", title=title, **options))
 
     async def dump(self, channel: int) -> list[TrueMessage]:

@@ -74,7 +74,7 @@ def change_world(world: World, request: dict[str, Any]) -> tuple[Channel, list[C
     match request["op"]:
         case "post":
             channel = channel_of(world, request)
-            options = {name: request.get(name) for name in ("media", "message_id", "reply_to", "grouped_id")}
+            options = {name: request.get(name) for name in POST_OPTIONS}
             change = world.post(
                 channel, text(request["text"]), hidden=bool(request.get("hidden", False)), **options
             )
@@ -91,7 +91,7 @@ def change_world(world: World, request: dict[str, Any]) -> tuple[Channel, list[C
             ids = [number(each) for each in a_list(request, "message_ids")]
             return channel, [world.delete(channel, ids)]
         case "channel_create":
-            choices = {name: request[name] for name in ("username", "invite", "joined") if name in request}
+            choices = {name: request[name] for name in CHANNEL_OPTIONS if name in request}
             return world.create(text(request["title"]), **choices), []
         case "channel_access":
             channel = channel_of(world, request)
@@ -105,6 +105,8 @@ def change_world(world: World, request: dict[str, Any]) -> tuple[Channel, list[C
             raise ValueError(f"{op!r} changes no channel")
 
 
+POST_OPTIONS = ("media", "message_id", "reply_to", "thread", "grouped_id")
+CHANNEL_OPTIONS = ("username", "invite", "joined", "megagroup")
 CHANGES = ("post", "post_many", "edit", "delete", "channel_create", "channel_access", "channel_join")
 """What `change_world` knows."""
 

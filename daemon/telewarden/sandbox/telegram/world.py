@@ -17,6 +17,8 @@ class WorldError(ValueError):
 
 
 _MAX_ID = 2**31 - 1
+WRITER_ID = 7_000_002
+"""Who writes in groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Change:
 
 @dataclass
 class Channel:
-    """One broadcast channel. posts: TL messages by id; deleted: those that are gone, kept for the truth.
+    """One broadcast channel, or a group (megagroup). posts: TL messages by id; deleted: those that are gone.
 
     username: its public @name, empty without one; invite: the secret part of its link. joined: the account is in it.
     """
@@ -48,6 +50,7 @@ class Channel:
     username: str = ""
     invite: str = ""
     joined: bool = True
+    megagroup: bool = False
     pts: int = 1
     posts: dict[int, Any] = field(default_factory=dict)
     deleted: dict[int, Any] = field(default_factory=dict)
@@ -70,7 +73,8 @@ class Channel:
             title=self.title,
             photo=types.ChatPhotoEmpty(),
             date=datetime(2024, 1, 1, tzinfo=UTC),
-            broadcast=True,
+            broadcast=not self.megagroup,
+            megagroup=self.megagroup,
             access_hash=self.access_hash,
             username=self.username or None,
             left=not self.joined,
@@ -96,7 +100,15 @@ class World:
         for number in range(channels):
             self.create(f"Channel {number + 1}")
 
-    def create(self, title: str, *, username: str = "", invite: str = "", joined: bool = True) -> Channel:
+    def create(
+        self,
+        title: str,
+        *,
+        username: str = "",
+        invite: str = "",
+        joined: bool = True,
+        megagroup: bool = False,
+    ) -> Channel:
         """A new, empty channel."""
         for text in (title, username, invite):
             _check_text(text)
@@ -109,6 +121,7 @@ class World:
             username=username,
             invite=invite,
             joined=joined,
+            megagroup=megagroup,
         )
         self.channels[channel.bare_id] = channel
         return channel
@@ -132,14 +145,17 @@ class World:
         media: str | None = None,
         message_id: int | None = None,
         reply_to: int | None = None,
+        thread: int | None = None,
         grouped_id: int | None = None,
         hidden: bool = False,
     ) -> Change:
-        """A new post. message_id: one that was not used, for messages that appear late. hidden: it counts as no change,
+        """A new post. message_id: one that was not used, for messages that appear late. thread: the message that
+        begins the thread of one that is a reply. hidden: it counts as no change,
         so that only history shows it. Raises WorldError."""
         _check_text(text)
         _check_number(message_id, "message_id", _MAX_ID)
         _check_number(reply_to, "reply_to", _MAX_ID)
+        _check_number(thread, "thread", _MAX_ID)
         _check_number(grouped_id, "grouped_id", 2**63 - 1)
         if message_id is None:
             message_id = channel.next_id
@@ -164,9 +180,12 @@ class World:
                 peer_id=peer,
                 date=now,
                 message=text,
-                post=True,
+                post=not channel.megagroup,
+                from_id=types.PeerUser(WRITER_ID) if channel.megagroup else None,
                 media=None if media is None else make_media(media, message_id),
-                reply_to=None if reply_to is None else types.MessageReplyHeader(reply_to_msg_id=reply_to),
+                reply_to=None
+                if reply_to is None
+                else types.MessageReplyHeader(reply_to_msg_id=reply_to, reply_to_top_id=thread),
                 fwd_from=types.MessageFwdHeader(date=now, from_name="Elsewhere")
                 if media == "forward"
                 else None,
