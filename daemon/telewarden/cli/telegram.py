@@ -14,14 +14,17 @@ def telegram(
     folder: Annotated[
         Path | None,
         typer.Option(
-            help="Private folder for the server's key and its control socket; made if missing. "
+            help="Private folder for the server's key, its control socket, and its channels, messages and clients, "
+            "which it has again after a restart; made if missing. "
             "Without it: a temporary one, removed at the end."
         ),
     ] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 takes a free one and tells it.")
     ] = 0,
-    channels: Annotated[int, typer.Option(min=1, max=300, help="How many channels to begin with.")] = 3,
+    channels: Annotated[
+        int, typer.Option(min=1, max=300, help="How many channels a new folder begins with.")
+    ] = 3,
     phone: Annotated[str, typer.Option(help="Phone number of the account.")] = "+5511900000000",
     code: Annotated[str, typer.Option(help="Code that signs it in.")] = "22222",
     password: Annotated[
