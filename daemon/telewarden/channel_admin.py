@@ -153,7 +153,10 @@ class ChannelAdmin:
         if not self._state.connected:
             return f"waits for Telegram: {self._state.problem}", False
         if channel_id not in self._journal.channels:
-            return "waits for the database" if self._listener.has_unopened else "being opened", False
+            return (
+                "waits for the database, or for Telegram" if self._listener.has_unopened else "being opened",
+                False,
+            )
         if self._listener.is_catching_up(channel_id):
             return "being read", False
         return "taken in", True

@@ -84,7 +84,12 @@ class ChannelOpener:
             return opened
         for channel_id in new:
             top, known = places[channel_id].top, stored[channel_id]
-            origin = 0 if known else await self._first_origin(channel_id, top)
+            try:
+                origin = 0 if known else await self._first_origin(channel_id, top)
+            except (ChannelClosed, Flooded, Unreadable) as error:
+                # It is tried again; the others go on.
+                log.warning("channel_not_opened", channel_id=channel_id, error=str(error))
+                continue
             # Where reading begins with what comes from now on, nothing before it has to be accounted for.
             pts = places[channel_id].pts if origin == top else 0
             await self._journal.open_channel(

@@ -77,7 +77,7 @@ class Listener:
         self._places: dict[int, Place] = {}
         self._rounds = CompareRounds()
         self.has_unopened = False
-        """A new channel waits for the database, which has to say what it has of it."""
+        """A new channel waits: for the database, which has to say what it has of it, or for Telegram."""
         self._ahead = PushedAhead()
         self._plan = self._new_plan()
         self.asking: tuple[Connection, Asking] | None = None

@@ -695,3 +695,24 @@ async def test_a_new_channel_is_taken_in_although_the_dialogs_cannot_be_read(
         await intake.channels.add(EXTRA, "Extra", "all")
         await intake.until({1: "before"}, EXTRA)
         assert anyio.current_time() - began_s < 10
+
+
+@pytest.mark.parametrize("error", [ChannelClosed("no access"), Flooded(2), Unreadable(0x12345678)])
+async def test_a_channel_that_cannot_be_opened_is_tried_again_and_the_others_go_on(
+    intake: Intake, error: Exception
+) -> None:
+    intake.telegram.messages[EXTRA] = {}
+    for message_id in (1, 2, 3):
+        intake.telegram.post(EXTRA, message_id, f"#{message_id}")
+    async with intake.listening():
+        await connected(intake)
+        intake.telegram.next_errors[EXTRA] = [error]
+        await intake.channels.add(EXTRA, "Extra", "2")
+        with anyio.fail_after(60):
+            while not intake.listener.has_unopened:
+                await anyio.sleep(0.01)
+        intake.telegram.post(NEWS, 1, "goes on")
+        await intake.until({1: "goes on"})
+        assert EXTRA not in intake.journal.channels
+        await intake.until({2: "#2", 3: "#3"}, EXTRA)
+    assert len(intake.telegram.connections) == 0
