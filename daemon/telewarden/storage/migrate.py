@@ -36,8 +36,11 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.number)
 
 
-async def upgrade(dsn: str, *, timeout_s: float = 10.0) -> list[Migration]:
-    """Apply the steps that are missing; returns them. Raises MigrationError."""
+async def upgrade(dsn: str, *, timeout_s: float = 10.0, lock_timeout_s: float = 30.0) -> list[Migration]:
+    """Apply the steps that are missing; returns them. Raises MigrationError.
+
+    timeout_s: for connecting. lock_timeout_s: for another process that upgrades, or holds a lock on a table.
+    """
     try:
         connection = await asyncpg.connect(dsn, timeout=timeout_s, statement_cache_size=0)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -45,12 +48,18 @@ async def upgrade(dsn: str, *, timeout_s: float = 10.0) -> list[Migration]:
             f"the database cannot be reached to upgrade it ({error}); check database.dsn and that it is up"
         ) from error
     try:
+        await connection.execute(f"set lock_timeout = {int(lock_timeout_s * 1000)}")
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
         return await _upgrade(connection)
-    except asyncpg.PostgresError as error:
+    except asyncpg.LockNotAvailableError as error:
+        raise MigrationError(
+            f"something has held a lock on the database's tables for more than {lock_timeout_s:g} s, maybe another "
+            "upgrade: look at pg_stat_activity, end it, and upgrade again; nothing further was changed"
+        ) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise MigrationError(f"the upgrade failed and changed nothing further: {error}") from error
     finally:
-        await connection.close()
+        connection.terminate()
 
 
 async def _upgrade(connection: asyncpg.Connection[asyncpg.Record]) -> list[Migration]:
