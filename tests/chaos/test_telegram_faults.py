@@ -35,7 +35,9 @@ SETTINGS = {
         "liveness_interval_s": 1.0,
         "reconcile_interval_s": 5.0,
         # Posts that appear with the lowest id of all are found where they are still among those that are compared.
-        "recheck_window": 1000,
+        "recheck_window": 600,
+        # Hundreds of channels at once: their watching and comparing must not be what a case waits for.
+        "requests_per_s": 100.0,
     }
 }
 SETTLE_S = 60.0

@@ -5,6 +5,7 @@ leaves a gap has its channel read; watched channels are asked again and again; a
 Nothing here knows Telethon.
 """
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -299,8 +300,10 @@ class Listener:
                 self._ask_for(self._rounds.choose(counts, self._most_compared()), window=True)
 
     def _most_compared(self) -> int:
+        """As many as what watching leaves of the budget allows, so that no other request waits behind them."""
         settings = self.settings
-        return int(settings.reconcile_s * settings.requests_per_s * (1 - settings.watch_share)) // 2
+        pages = 1 + math.ceil(settings.window / settings.page)
+        return int(settings.reconcile_s * settings.requests_per_s * (1 - settings.watch_share) / pages)
 
     async def _watch(self, reader: ChannelReader) -> None:
         """Ask watched channels again and again for what changed: Telegram does not push everything at once."""
@@ -370,7 +373,11 @@ class Listener:
         self._due_changed.fire()
 
     def _next_due(self) -> int | None:
-        return next((channel_id for channel_id in self._due if channel_id not in self._reading), None)
+        free = [channel_id for channel_id in self._due if channel_id not in self._reading]
+        # What is missing comes before what is compared.
+        return next(
+            (channel_id for channel_id in free if not self._due[channel_id]), free[0] if free else None
+        )
 
     async def _read_due(self, reader: ChannelReader, tasks: TaskGroup) -> None:
         while True:
