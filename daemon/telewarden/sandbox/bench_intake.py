@@ -88,9 +88,12 @@ async def _busy(folder: Path) -> dict[str, Figure]:
     """300 channels with a history, ten of them busy; then one of the ten is told to wait for two minutes."""
     async with _Telegram(folder, channels=MANY_CHANNELS) as telegram:
         calm, flooded, found, requests = await telegram.busy(BUSY_S)
+    minutes = 2 * BUSY_S / 60
+    # The account's budget: 25 a second, and 25 at once after a quiet time.
+    budget = 25.0 * 60 + 25.0 / minutes
     return {
         "busy_300_caught_up": Figure(found["caught_up_s"], "s", 0.0, "<=", 120.0),
-        "busy_300_requests": Figure(requests / (2 * BUSY_S / 60), "1/min", 0.0, "<=", 25.0 * 60),
+        "busy_300_requests": Figure(requests / minutes, "1/min", 0.0, "<=", budget),
         "busy_300_memory": Figure(found["rss_mb"], "MB", 0.0, "<=", 300.0),
         "busy_300_p95": Figure(calm["p95"], "ms", 0.0, "<=", 100.0),
         # Of the other nine, against themselves before it.
