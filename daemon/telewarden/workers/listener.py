@@ -71,6 +71,7 @@ class Listener:
         self._lags = lags or Lags()
         self._budget = Budget(settings.requests_per_s, burst=max(1, int(settings.requests_per_s)))
         self._due: dict[int, bool] = {}
+        self._to_compare: list[int] = []
         self._due_changed = Signal()
         self._reading: set[int] = set()
         self._catching_up: set[int] = set()
@@ -158,6 +159,7 @@ class Listener:
         log.info("telegram_connected", channels=len(self._readable))
         ctx.status(f"listening to {len(self._readable)} channels")
         self._due.clear()
+        self._to_compare.clear()
         self._reading.clear()
         self._catching_up.clear()
         self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
@@ -295,9 +297,11 @@ class Listener:
                 await self._channels.changed.wait_until(lambda: self._channels.version != self._seen_version)
             await self._find_channels(opener)
             self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
-            if pause.cancelled_caught:
+            # A round that is not over is not followed by another: comparing never piles up.
+            if pause.cancelled_caught and not self._to_compare:
                 counts = {channel_id: self._journal.channels[channel_id].pts for channel_id in self._readable}
-                self._ask_for(self._rounds.choose(counts, self._most_compared()), window=True)
+                self._to_compare = self._rounds.choose(counts, self._most_compared())
+                self._due_changed.fire()
 
     def _most_compared(self) -> int:
         """As many as what watching leaves of the budget allows, so that no other request waits behind them."""
@@ -373,11 +377,8 @@ class Listener:
         self._due_changed.fire()
 
     def _next_due(self) -> int | None:
-        free = [channel_id for channel_id in self._due if channel_id not in self._reading]
         # What is missing comes before what is compared.
-        return next(
-            (channel_id for channel_id in free if not self._due[channel_id]), free[0] if free else None
-        )
+        return next((c for c in (*self._due, *self._to_compare) if c not in self._reading), None)
 
     async def _read_due(self, reader: ChannelReader, tasks: TaskGroup) -> None:
         while True:
@@ -387,7 +388,10 @@ class Listener:
             await self._due_changed.wait_until(lambda: self._next_due() is not None)
             channel_id = self._next_due()
             assert channel_id is not None
-            window = self._due.pop(channel_id)
+            window = self._due.pop(channel_id, False)
+            if channel_id in self._to_compare:
+                self._to_compare.remove(channel_id)
+                window = True
             self._reading.add(channel_id)
             self._catching_up.add(channel_id)
             try:
