@@ -54,12 +54,14 @@ class Phases:
     def limited(self) -> Iterator[None]:
         """Bounds what is done within by the times of the phases that it enters. Raises TelegramUnavailable."""
         self.problem = ""
-        with anyio.CancelScope() as self._scope:
+        # Two may overlap, such as a look for channels and an operator's: each has to end by its own time.
+        with anyio.CancelScope() as scope:
+            self._scope = scope
             try:
                 yield
             except (TelegramUnavailable, OSError, EOFError) as error:
                 raise TelegramUnavailable(self._text(f" ({self.problem or error})")) from error
-        if self._scope.cancelled_caught:
+        if scope.cancelled_caught:
             raise TelegramUnavailable(self._text(f" (not within {self._timeouts.of(self.phase):g} s)"))
 
     def enter(self, phase: Phase) -> None:
