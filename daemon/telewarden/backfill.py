@@ -81,14 +81,14 @@ class Backfiller:
                 waits = self._waits()
                 if waits:
                     yield replace(progress, waits=waits)
-                    await self._pause(_WAIT_S)
+                    await anyio.sleep(_WAIT_S)
                     continue
                 count = PAGE if limit is None else min(PAGE, limit - progress.posts)
                 try:
                     page = await self._page(channel_id, count, before)
                 except (Flooded, TelegramUnavailable) as error:
                     yield replace(progress, waits=str(error))
-                    await self._pause(min(error.wait_s, 60.0) if isinstance(error, Flooded) else _WAIT_S)
+                    await anyio.sleep(min(error.wait_s, 60.0) if isinstance(error, Flooded) else _WAIT_S)
                     continue
                 posts = [seen for seen in page if (seen.content.telegram_date_us or 0) >= since_s * 1_000_000]
                 is_last = len(page) < count or len(posts) < len(page)
@@ -102,12 +102,12 @@ class Backfiller:
                 except JournalFull as error:
                     before = progress.reached + 1
                     yield replace(progress, waits=str(error))
-                    await self._pause(_WAIT_S)
+                    await anyio.sleep(_WAIT_S)
                     continue
                 yield progress
                 if is_last:
                     return
-                await self._pause(1 / (self._requests_per_s() * _SHARE))
+                await anyio.sleep(1 / (self._requests_per_s() * _SHARE))
         finally:
             self._running.discard(channel_id)
 
@@ -148,6 +148,3 @@ class Backfiller:
         return replace(
             progress, posts=progress.posts + taken, reached=before - 1, oldest_us=oldest_us, waits=""
         )
-
-    async def _pause(self, wait_s: float) -> None:
-        await anyio.sleep(wait_s)

@@ -83,14 +83,14 @@ class ChannelAdmin:
 
     async def remove(self, reference: str) -> int:
         """Take a channel in no more. Returns its id. Raises ChannelRefused, JournalError."""
-        channel_id = self._served(reference)
+        channel_id = self.served(reference)
         await self._channels.remove(channel_id)
         log.info("channel_removed", channel_id=channel_id)
         return channel_id
 
     async def pause(self, reference: str, *, paused: bool) -> ChannelRow:
         """Stop or go on taking a channel in. Raises ChannelRefused, JournalError."""
-        channel_id = self._served(reference)
+        channel_id = self.served(reference)
         await self._channels.pause(channel_id, paused=paused)
         log.info("channel_paused" if paused else "channel_resumed", channel_id=channel_id)
         return self._row(channel_id)
@@ -105,10 +105,6 @@ class ChannelAdmin:
             with anyio.move_on_after(_LOOK_S):
                 await self._journal.changed.wait()
 
-    def served(self, reference: str) -> int:
-        """The id of one of the channels, by what an operator calls it. Raises ChannelRefused."""
-        return self._served(reference)
-
     def _connection(self) -> tuple[Connection, Asking]:
         if self._listener.asking is None:
             raise ChannelRefused(
@@ -116,7 +112,8 @@ class ChannelAdmin:
             )
         return self._listener.asking
 
-    def _served(self, reference: str) -> int:
+    def served(self, reference: str) -> int:
+        """The id of one of the channels, by what an operator calls it. Raises ChannelRefused."""
         text = reference.strip()
         with suppress(BadReference):
             wanted = parse_reference(text)
@@ -124,8 +121,7 @@ class ChannelAdmin:
                 if wanted.channel_id in self._channels.served:
                     return wanted.channel_id
                 raise ChannelRefused(f"{text} is none of the channels; `telewarden channels list` shows them")
-        row = _called(self.rows(), text)
-        return row.channel_id
+        return _called(self.rows(), text).channel_id
 
     def _row(self, channel_id: int) -> ChannelRow:
         place = self._journal.channels.get(channel_id)

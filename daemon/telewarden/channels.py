@@ -3,7 +3,7 @@
 What operators say is kept in the journal, so that it is known before any store is up.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 
@@ -30,7 +30,7 @@ class Intake(Enum):
 class LiveIds(Collection[int]):
     """Channel ids that may change at any time; looked at afresh whenever they are used."""
 
-    def __init__(self, ids: Callable[[], Sequence[int]]) -> None:
+    def __init__(self, ids: Callable[[], Mapping[int, None]]) -> None:
         self._ids = ids
 
     def __contains__(self, channel_id: object) -> bool:
@@ -54,8 +54,9 @@ class ChannelSet:
         self._journal = journal
         self._configured = tuple(configured)
         self.first_read = first_read
-        self._served: tuple[int, ...] = ()
-        self._taken_in: tuple[int, ...] = ()
+        # Ordered, and each poll asks whether one is among them.
+        self._served: dict[int, None] = {}
+        self._taken_in: dict[int, None] = {}
         self.changed = Signal()
         self.version = 0
         """How often it has changed."""
@@ -131,8 +132,8 @@ class ChannelSet:
         added = sorted(c for c, entry in entries.items() if entry.added and c not in self._configured)
         served = (*self._configured, *added)
         taken_in = tuple(c for c in served if c not in entries or not entries[c].paused)
-        if (served, taken_in) != (self._served, self._taken_in):
-            self._served, self._taken_in = served, taken_in
+        if (served, taken_in) != (tuple(self._served), tuple(self._taken_in)):
+            self._served, self._taken_in = dict.fromkeys(served), dict.fromkeys(taken_in)
             self.version += 1
             self.changed.fire()
 

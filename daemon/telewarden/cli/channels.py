@@ -11,7 +11,7 @@ import typer
 
 from telewarden.cli.lines import ask_lines
 from telewarden.cli.operator import EXIT_NOT_DONE, control_path
-from telewarden.cli.options import ConfigOption, SetOption, fail
+from telewarden.cli.options import ConfigOption, SetOption, SinceOption, fail, progress, since_s
 
 if TYPE_CHECKING:
     from telewarden.backfill import Backfilled
@@ -130,10 +130,7 @@ def resume(channel: ChannelArgument, config: ConfigOption = None, set_: SetOptio
 
 def backfill(
     channel: ChannelArgument,
-    since: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only posts from then on (UTC)."),
-    ] = None,
+    since: SinceOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="So many posts at most.")] = None,
     serve: Annotated[
         bool,
@@ -151,8 +148,7 @@ def backfill(
     """
     from telewarden.control_channels import ChannelRequest
 
-    since_s = 0.0 if since is None else since.replace(tzinfo=UTC).timestamp()
-    request = ChannelRequest("backfill", channel, since_s=since_s, limit=limit, serve=serve)
+    request = ChannelRequest("backfill", channel, since_s=since_s(since), limit=limit, serve=serve)
     last = None
     for step in _shown(_lines(config, set_, request)):
         last = step
@@ -166,12 +162,10 @@ def backfill(
 
 def _shown(answers: "Iterator[ChannelAnswer]") -> "Iterator[Backfilled]":
     """The steps, with their progress on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
     columns = (BarColumn(), TextColumn("{task.fields[posts]} posts {task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress(*columns) as bar:
         task = bar.add_task("", total=None, posts=0)
         for answer in answers:
             step = answer.backfilled
@@ -185,16 +179,14 @@ def _add(
     config: Path | None, set_: list[str] | None, reference: str, *, start: str, join: bool, wait: bool
 ) -> bool:
     """Add one, show how it is read, and say how it ended. Returns whether it is taken in."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
     from telewarden.control_channels import ChannelRequest
 
     request = ChannelRequest("add", reference, start=start, join=join, follow=wait)
     row: ChannelRow | None = None
-    console = Console(stderr=True)
     columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress(*columns) as bar:
         task = bar.add_task(reference, total=None)
         for answer in _lines(config, set_, request, fatal=False):
             if answer.error:

@@ -1,27 +1,19 @@
 """`telewarden ps` and `telewarden restart`: the running daemon, over its UNIX socket."""
 
-import os
-import socket
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from telewarden.cli.options import ConfigOption, SetOption, fail
+from telewarden.cli.lines import answers
+from telewarden.cli.options import ConfigOption, SetOption, fail, settings_without_secrets
 
 if TYPE_CHECKING:
     from telewarden.control import Answer, Request
     from telewarden_supervisors import Snapshot
 
 EXIT_NOT_DONE = 1
-_PLACEHOLDERS = {
-    "TELEWARDEN_TELEGRAM__API_ID": "1",
-    "TELEWARDEN_TELEGRAM__API_HASH": "not needed here",
-    "TELEWARDEN_DATABASE__DSN": "postgresql://not-needed-here",
-}
-"""Only the state folder matters here: an operator's shell need not have the service's credentials."""
 
 
 def ps(
@@ -68,14 +60,9 @@ def restart(
 
 def control_path(config: Path | None, set_: list[str] | None) -> Path:
     """Where the daemon listens to its operator. Ends with an error where no daemon can."""
-    from telewarden.configuration import SettingsInvalid, load
     from telewarden.control import path_problem, socket_path
 
-    try:
-        settings = load(config, set_ or (), {**_PLACEHOLDERS, **os.environ}).settings
-    except SettingsInvalid as invalid:
-        fail("; ".join(str(problem) for problem in invalid.problems))
-    path = socket_path(settings)
+    path = socket_path(settings_without_secrets(config, set_))
     problem = path_problem(path)
     if problem is not None:
         fail(problem, EXIT_NOT_DONE)
@@ -87,25 +74,15 @@ def _ask(path: Path, request: "Request", *, timeout_s: float) -> "Answer":
 
     from telewarden.control import LINE_BYTES, Answer
 
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout_s)
-            connection.connect(str(path))
-            # A daemon that refuses to listen has said why before it closed.
-            with suppress(BrokenPipeError):
-                connection.sendall(msgspec.json.encode(request) + b"\n")
-            with connection.makefile("rb") as lines:
-                line = lines.readline(LINE_BYTES)
-    except (FileNotFoundError, ConnectionRefusedError):
-        fail(f"no daemon runs: nothing listens on {path}", EXIT_NOT_DONE)
-    except TimeoutError:
-        fail(f"the daemon did not answer on {path} within {timeout_s:g} s", EXIT_NOT_DONE)
-    except OSError as error:
-        fail(f"cannot ask the daemon on {path}: {error.strerror or error}", EXIT_NOT_DONE)
-    try:
-        answer = msgspec.json.decode(line, type=Answer)
-    except msgspec.DecodeError:
-        fail(f"the daemon on {path} ended before it answered", EXIT_NOT_DONE)
+    with answers(
+        path,
+        request,
+        timeout_s=timeout_s,
+        status=EXIT_NOT_DONE,
+        silent=f"the daemon did not answer on {path} within {timeout_s:g} s",
+        ended=f"the daemon on {path} ended before it answered",
+    ) as lines:
+        answer = msgspec.json.decode(lines.readline(LINE_BYTES), type=Answer)
     if not answer.ok:
         fail(answer.text, EXIT_NOT_DONE)
     return answer

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from telewarden.cli.options import ConfigOption, SetOption, fail, load_or_exit
+from telewarden.cli.options import ConfigOption, SetOption, fail, load_or_exit, settings_without_secrets
 
 if TYPE_CHECKING:
     from telewarden.settings import Settings
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The account's session.", no_args_is_help=True)
 
 EXIT_NOT_DONE = 1
-_NOT_NEEDED = {
-    "TELEWARDEN_TELEGRAM__API_ID": "1",
-    "TELEWARDEN_TELEGRAM__API_HASH": "not needed here",
-    "TELEWARDEN_DATABASE__DSN": "postgresql://not-needed-here",
-}
-"""Looking at the session and copying it need no secrets: an operator's shell and the timer do without credentials."""
 
 
 @app.command()
@@ -106,7 +100,7 @@ def status(
     """Tell whether there is a session that can be used, never what it holds. Exit status 0 if it can, 1 if not."""
     from telewarden.telegram.session_status import look_at
 
-    settings = load_or_exit(config, set_).settings if online else _settings_without_secrets(config, set_)
+    settings = load_or_exit(config, set_).settings if online else settings_without_secrets(config, set_)
     found = look_at(settings.session_file)
     if online and found.usable:
         found = _ask_telegram(found, settings)
@@ -148,7 +142,7 @@ def backup(
     """Copy the session, also while the daemon uses it; each copy is private and checked. Exit status 1 if one fails."""
     from telewarden.telegram.session_backup import MAX_FOLDERS, BackupFailed, back_up
 
-    settings = _settings_without_secrets(config, set_)
+    settings = settings_without_secrets(config, set_)
     wanted = list(
         dict.fromkeys(f.expanduser().absolute() for f in folders or settings.session_backup_folders)
     )
@@ -303,15 +297,6 @@ def _owned(settings: "Settings") -> Iterator[None]:
         fail(str(error))
     except OSError as error:
         fail(f"{error.strerror or error} ({error.filename or settings.session_file})", EXIT_NOT_DONE)
-
-
-def _settings_without_secrets(config: Path | None, set_: list[str] | None) -> "Settings":
-    from telewarden.configuration import SettingsInvalid, load
-
-    try:
-        return load(config, set_ or (), {**_NOT_NEEDED, **os.environ}).settings
-    except SettingsInvalid as invalid:
-        fail("; ".join(str(problem) for problem in invalid.problems))
 
 
 def _check_user(settings: "Settings") -> None:

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from telewarden.cli.lines import ask_lines
 from telewarden.cli.operator import control_path
-from telewarden.cli.options import ConfigOption, SetOption, fail
+from telewarden.cli.options import ConfigOption, SetOption, SinceOption, fail, progress, since_s
 
 if TYPE_CHECKING:
     from telewarden.control import Verified
@@ -23,10 +22,7 @@ def verify(
         list[int] | None,
         typer.Argument(help="Marked ids, such as -1001649127710; all channels if none is given."),
     ] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only posts from then on (UTC)."),
-    ] = None,
+    since: SinceOption = None,
     repair: Annotated[bool, typer.Option("--repair", help="Bring what is missing or differs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     config: ConfigOption = None,
@@ -36,12 +32,9 @@ def verify(
 
     It goes through the running daemon, which owns the session, and disturbs nothing.
     """
-    from datetime import UTC
-
     from telewarden.control import Request, Verified
 
-    since_s = 0.0 if since is None else since.replace(tzinfo=UTC).timestamp()
-    request = Request("verify", channels=tuple(channels or ()), since_s=since_s, repair=repair)
+    request = Request("verify", channels=tuple(channels or ()), since_s=since_s(since), repair=repair)
     compared = repaired = 0
     differences: list[Difference] = []
     for line in _shown(
@@ -59,12 +52,10 @@ def verify(
 
 def _shown(lines: "Iterator[Verified]", *, quiet: bool) -> "Iterator[Verified]":
     """The lines, with their progress on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.completed} ids compared"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+    with progress(*columns, quiet=quiet) as bar:
         task = bar.add_task("", total=None)
         for line in lines:
             if not line.done:
