@@ -7,7 +7,7 @@ Nothing here knows Telethon.
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio
@@ -20,7 +20,6 @@ from telewarden.storage.acceptance import Observation
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal, JournalFull
 from telewarden.storage.journal_file import JournalError
-from telewarden.storage.signal import Signal
 from telewarden.telegram.feed import (
     ChannelClosed,
     Connection,
@@ -36,6 +35,7 @@ from telewarden.telegram.opening import ChannelOpener
 from telewarden.telegram.pacing import Budget
 from telewarden.telegram.pts import PushedAhead, follow
 from telewarden.telegram.reading import Asking, ChannelReader
+from telewarden.telegram.reading_queue import ReadingQueue
 from telewarden.telegram.rounds import CompareRounds
 from telewarden.telegram.watch import WatchPlan
 from telewarden_supervisors import WorkerContext, leaves
@@ -70,11 +70,7 @@ class Listener:
         self.settings = settings
         self._lags = lags or Lags()
         self._budget = Budget(settings.requests_per_s, burst=max(1, int(settings.requests_per_s)))
-        self._due: dict[int, bool] = {}
-        self._to_compare: list[int] = []
-        self._due_changed = Signal()
-        self._reading: set[int] = set()
-        self._catching_up: set[int] = set()
+        self._queue = ReadingQueue()
         self._readable: frozenset[int] = frozenset()
         self._places: dict[int, Place] = {}
         self._rounds = CompareRounds()
@@ -158,11 +154,8 @@ class Listener:
         self._state.connected, self._state.session_loaded, self._state.problem = True, True, None
         log.info("telegram_connected", channels=len(self._readable))
         ctx.status(f"listening to {len(self._readable)} channels")
-        self._due.clear()
-        self._to_compare.clear()
-        self._reading.clear()
-        self._catching_up.clear()
-        self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
+        self._queue = ReadingQueue()
+        self._queue.ask_for((c for c in self._readable if self._is_behind(c)), window=False)
         self.asking, self.reader = (connection, asking), reader
         try:
             async with anyio.create_task_group() as tasks:
@@ -222,7 +215,7 @@ class Listener:
             pushes = await connection.pushes()
             dropped = connection.overflowed() & self._readable
             if dropped:
-                self._ask_for(dropped, window=True)
+                self._queue.ask_for(dropped, window=True)
             own = [push for push in pushes if push.channel_id in self._readable]
             if not own:
                 continue
@@ -234,7 +227,7 @@ class Listener:
             now_s = anyio.current_time()
             for channel_id in known:
                 self._plan.has_news(channel_id, now_s)
-            self._ask_for(
+            self._queue.ask_for(
                 {push.channel_id for push in ahead} | {c for c in known if self._has_gap(c)}, window=False
             )
 
@@ -296,12 +289,11 @@ class Listener:
             with anyio.move_on_after(_OPEN_RETRY_S if self.has_unopened else pause_s) as pause:
                 await self._channels.changed.wait_until(lambda: self._channels.version != self._seen_version)
             await self._find_channels(opener)
-            self._ask_for((c for c in self._readable if self._is_behind(c)), window=False)
+            self._queue.ask_for((c for c in self._readable if self._is_behind(c)), window=False)
             # A round that is not over is not followed by another: comparing never piles up.
-            if pause.cancelled_caught and not self._to_compare:
+            if pause.cancelled_caught and not self._queue.is_comparing:
                 counts = {channel_id: self._journal.channels[channel_id].pts for channel_id in self._readable}
-                self._to_compare = self._rounds.choose(counts, self._most_compared())
-                self._due_changed.fire()
+                self._queue.compare(self._rounds.choose(counts, self._most_compared()))
 
     def _most_compared(self) -> int:
         """As many as what watching leaves of the budget allows, so that no other request waits behind them."""
@@ -331,27 +323,24 @@ class Listener:
     async def _look_at(self, reader: ChannelReader, channel_id: int) -> None:
         now_s = anyio.current_time()
         is_followed = bool(self._journal.channels[channel_id].pts)
-        if not is_followed or channel_id in self._reading:
+        if not is_followed or self._queue.is_busy(channel_id):
             self._plan.put_off(channel_id, now_s, 0.0)
             if not is_followed:
-                self._ask_for([channel_id], window=False)
+                self._queue.ask_for([channel_id], window=False)
             return
-        self._reading.add(channel_id)
-        try:
-            followed = await reader.follow(channel_id)
-            self._plan.answered(channel_id, anyio.current_time(), has_news=followed.events > 0)
-            if not followed.is_told:
-                top = self._journal.channels[channel_id].top
-                self._places[channel_id] = replace(self.place(channel_id), top=top, pts=followed.pts)
-                self._ask_for([channel_id], window=True)
-        except Flooded as error:
-            self._plan.flooded(channel_id, now_s, error.wait_s)
-        except ChannelClosed as error:
-            self._close(channel_id, error)
-            self._plan.put_off(channel_id, now_s, _CLOSED_RETRY_S)
-        finally:
-            self._reading.discard(channel_id)
-            self._due_changed.fire()
+        with self._queue.at(channel_id):
+            try:
+                followed = await reader.follow(channel_id)
+                self._plan.answered(channel_id, anyio.current_time(), has_news=followed.events > 0)
+                if not followed.is_told:
+                    top = self._journal.channels[channel_id].top
+                    self._places[channel_id] = replace(self.place(channel_id), top=top, pts=followed.pts)
+                    self._queue.ask_for([channel_id], window=True)
+            except Flooded as error:
+                self._plan.flooded(channel_id, now_s, error.wait_s)
+            except ChannelClosed as error:
+                self._close(channel_id, error)
+                self._plan.put_off(channel_id, now_s, _CLOSED_RETRY_S)
 
     def _close(self, channel_id: int, error: ChannelClosed) -> None:
         if channel_id not in self._state.closed_channels:
@@ -361,7 +350,7 @@ class Listener:
     def is_catching_up(self, channel_id: int) -> bool:
         """History of the channel has still to be read."""
         known = self._journal.channels.get(channel_id)
-        return channel_id in self._due or channel_id in self._catching_up or known is None or not known.pts
+        return self._queue.is_reading(channel_id) or known is None or not known.pts
 
     def place(self, channel_id: int) -> Place:
         """What Telegram told of a channel when it was asked for all of them; nothing where that is not known."""
@@ -371,44 +360,24 @@ class Listener:
         """A channel's name on Telegram; its id where that is not known."""
         return self.place(channel_id).title or str(channel_id)
 
-    def _ask_for(self, channel_ids: Iterable[int], *, window: bool) -> None:
-        for channel_id in channel_ids:
-            self._due[channel_id] = self._due.get(channel_id, False) or window
-        self._due_changed.fire()
-
-    def _next_due(self) -> int | None:
-        # What is missing comes before what is compared.
-        return next((c for c in (*self._due, *self._to_compare) if c not in self._reading), None)
-
     async def _read_due(self, reader: ChannelReader, tasks: TaskGroup) -> None:
         while True:
-            if not self._due and not self._catching_up and not self._state.caught_up:
+            if self._queue.is_idle and not self._state.caught_up:
                 self._state.caught_up = True
                 log.info("caught_up", channels=len(self._readable))
-            await self._due_changed.wait_until(lambda: self._next_due() is not None)
-            channel_id = self._next_due()
-            assert channel_id is not None
-            window = self._due.pop(channel_id, False)
-            if channel_id in self._to_compare:
-                self._to_compare.remove(channel_id)
-                window = True
-            self._reading.add(channel_id)
-            self._catching_up.add(channel_id)
-            try:
-                await reader.read(channel_id, place=self._places.get(channel_id), window=window)
-                if window:
-                    self._rounds.compared(channel_id, self._journal.channels[channel_id].pts)
-                self._state.closed_channels.pop(channel_id, None)
-            except Flooded as error:
-                log.warning("telegram_flood_wait", channel_id=channel_id, wait_s=error.wait_s)
-                tasks.start_soon(self._ask_again, channel_id, window, error.wait_s)
-            except ChannelClosed as error:
-                self._close(channel_id, error)
-            finally:
-                self._catching_up.discard(channel_id)
-                self._reading.discard(channel_id)
-                self._due_changed.fire()
+            await self._queue.wait()
+            with self._queue.reading() as (channel_id, window):
+                try:
+                    await reader.read(channel_id, place=self._places.get(channel_id), window=window)
+                    if window:
+                        self._rounds.compared(channel_id, self._journal.channels[channel_id].pts)
+                    self._state.closed_channels.pop(channel_id, None)
+                except Flooded as error:
+                    log.warning("telegram_flood_wait", channel_id=channel_id, wait_s=error.wait_s)
+                    tasks.start_soon(self._ask_again, channel_id, window, error.wait_s)
+                except ChannelClosed as error:
+                    self._close(channel_id, error)
 
     async def _ask_again(self, channel_id: int, window: bool, wait_s: float) -> None:
         await anyio.sleep(wait_s)
-        self._ask_for([channel_id], window=window)
+        self._queue.ask_for([channel_id], window=window)
