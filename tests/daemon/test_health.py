@@ -212,6 +212,7 @@ async def test_who_blocks_the_event_loop_is_named_with_the_stack() -> None:
         await anyio.lowlevel.checkpoint()
         deadline = time.monotonic() + 10
         while not logged and time.monotonic() < deadline:
+            # Blocking is what is under test; the deadline ends it where nobody notices.
             time.sleep(0.001)
         await anyio.sleep_forever()
 

@@ -3,8 +3,6 @@
 import json
 import os
 import pty
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import anyio
 import httpx
 import pytest
 
+from support.operator import command_of, environment, telewarden
 from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.stack import Stack, start_stack
 
@@ -26,29 +25,16 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
         yield started
 
 
-def command_of(stack: Stack, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "telewarden", *arguments, "--set", f"state_dir={stack.daemon.state_dir}"]
-
-
-def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("TELEWARDEN_")}
-
-
-async def telewarden(stack: Stack, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
-    with anyio.fail_after(60):
-        return await anyio.run_process(command_of(stack, *arguments), check=False, env=environment())
-
-
 async def done(stack: Stack, *arguments: str) -> str:
     """What a command that has to succeed prints."""
-    finished = await telewarden(stack, *arguments)
+    finished = await telewarden(stack.daemon.state_dir, *arguments)
     assert finished.returncode == 0, finished.stderr.decode()
     return finished.stdout.decode()
 
 
 async def refused(stack: Stack, *arguments: str) -> str:
     """What a command that has to fail says."""
-    finished = await telewarden(stack, *arguments)
+    finished = await telewarden(stack.daemon.state_dir, *arguments)
     assert finished.returncode == 1, finished.stdout.decode() + finished.stderr.decode()
     return finished.stderr.decode()
 
@@ -191,7 +177,11 @@ async def picked(stack: Stack, typed: str, *arguments: str) -> str:
     """What a command prints on a terminal where somebody types."""
     ours, theirs = pty.openpty()
     process = await anyio.open_process(
-        command_of(stack, *arguments), stdin=theirs, stdout=theirs, stderr=theirs, env=environment()
+        command_of(stack.daemon.state_dir, *arguments),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(),
     )
     os.close(theirs)
     said = b""
@@ -233,7 +223,7 @@ async def test_older_posts_are_stored_as_processed_or_served(stack: Stack) -> No
     await stack.control.edit(extra.channel_id, ids[3], "edited long after")
     texts_now = sorted("edited long after" if n == 3 else f"#{n}" for n in range(130))
     await until(lambda: _sorted(stack, extra.channel_id), texts_now)
-    compared = await telewarden(stack, "verify", str(extra.channel_id))
+    compared = await telewarden(stack.daemon.state_dir, "verify", str(extra.channel_id))
     assert compared.returncode == 0, compared.stdout
 
 
@@ -247,8 +237,7 @@ async def _stored(stack: Stack, channel_id: int) -> int:
 
 async def test_without_a_daemon_the_commands_say_so(tmp_path: Path) -> None:
     for arguments in (["channels", "list"], ["backfill", "-1001"]):
-        command = [sys.executable, "-m", "telewarden", *arguments, "--set", f"state_dir={tmp_path}"]
-        finished = await anyio.run_process(command, check=False, env=environment())
+        finished = await telewarden(tmp_path, *arguments)
         assert finished.returncode == 1
         assert b"no daemon runs" in finished.stderr
 

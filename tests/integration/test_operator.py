@@ -1,11 +1,8 @@
 """The operator's commands against a running daemon: looking at its workers, and restarting one."""
 
 import json
-import os
 import socket
 import stat
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+from support.operator import telewarden
 from telewarden.sandbox.stack import Stack, start_stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -49,14 +47,6 @@ async def until_served(path: Path) -> None:
                     return
             except OSError:
                 await anyio.sleep(0.01)
-
-
-async def telewarden(state_dir: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a command as an operator does who has none of the service's secrets."""
-    command = [sys.executable, "-m", "telewarden", *arguments, "--set", f"state_dir={state_dir}"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("TELEWARDEN_")}
-    with anyio.fail_after(60):
-        return await anyio.run_process(command, check=False, env={**environment, "COLUMNS": "200"})
 
 
 async def ask(stack: Stack, line: bytes) -> dict[str, object]:

@@ -1,10 +1,12 @@
 """One local Telegram a module, without a fault at the start of each test."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-from sandbox_telegram.local import World
+from sandbox_telegram.local import PASSWORD, World
+from telewarden.sandbox.telegram.process import LocalTelegram
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +28,16 @@ async def world(shared: World) -> AsyncIterator[World]:
     await shared.control.clear()
     yield shared
     await shared.control.clear()
+
+
+@pytest.fixture(scope="module")
+async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalTelegram]:
+    """A Telegram whose account has a password."""
+    async with LocalTelegram.start(tmp_path_factory.mktemp("guarded"), password=PASSWORD) as telegram:
+        yield telegram
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    """Where a session is to be."""
+    return tmp_path / "session" / "account.session"

@@ -1,6 +1,8 @@
 """A running local Telegram, and how the tests of this folder reach it."""
 
 import asyncio
+import json
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,9 @@ from telewarden.sandbox.telegram.process import LocalTelegram
 from telewarden.storage.acceptance import Gone, Observation
 from telewarden.telegram.client import make_client
 from telewarden.telegram.telethon_feed import TelethonConnection, TelethonFeed
+
+PASSWORD, CODE, PHONE = "correct horse", "22222", "+5511900000000"
+"""What signs in where the account has a password (`guarded`), and what signs in everywhere."""
 
 
 class World:
@@ -86,3 +91,17 @@ async def until(
 def tasks_left_beside(before: set["asyncio.Task[Any]"]) -> set["asyncio.Task[Any]"]:
     """Tasks that are there now and were not before."""
     return asyncio.all_tasks() - before
+
+
+def at_once(telegram: LocalTelegram, op: str, **values: object) -> None:
+    """A control request from code that cannot await."""
+    with socket.socket(socket.AF_UNIX) as control, control.makefile("r") as answers:
+        control.connect(str(telegram.control_path))
+        control.sendall(json.dumps({"op": op, **values}).encode() + b"\n")
+        reply = json.loads(answers.readline())
+        assert reply["ok"], reply
+
+
+def never() -> str:
+    """A question that must not be asked."""
+    raise AssertionError("it was asked for")

@@ -1,48 +1,17 @@
 """Signing in through `telewarden.telegram.login`: one account without a password, one with."""
 
-import json
-import socket
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sandbox_telegram.local import World
+from sandbox_telegram.local import PASSWORD, World, at_once, never
 from telewarden.sandbox.ports import free_port
 from telewarden.sandbox.telegram.process import LocalTelegram
 from telewarden.telegram.login import LoginFailed, sign_in
 from telewarden.telegram.telethon_feed import TelethonFeed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
-
-
-PASSWORD = "correct horse"
-
-
-@pytest.fixture(scope="module")
-async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalTelegram]:
-    """A Telegram whose account has a password."""
-    async with LocalTelegram.start(tmp_path_factory.mktemp("guarded"), password=PASSWORD) as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Path:
-    """Where the session is to be."""
-    return tmp_path / "session" / "account.session"
-
-
-def never() -> str:
-    raise AssertionError("it was asked for")
-
-
-def told_at_once(telegram: LocalTelegram, **request: object) -> None:
-    """A control request from code that cannot await."""
-    with socket.socket(socket.AF_UNIX) as control, control.makefile("r") as answers:
-        control.connect(str(telegram.control_path))
-        control.sendall(json.dumps(request).encode() + b"\n")
-        assert json.loads(answers.readline())["ok"]
 
 
 async def test_a_code_signs_in_and_the_session_is_private(world: World, session: Path) -> None:
@@ -92,7 +61,7 @@ async def test_a_wrong_code_or_password_is_told_and_leaves_nothing(
 
 async def test_a_code_that_expired_is_told_and_leaves_nothing(guarded: LocalTelegram, session: Path) -> None:
     def too_late() -> str:
-        told_at_once(guarded, op="fault", name="expire_code")
+        at_once(guarded, "fault", name="expire_code")
         return "22222"
 
     with pytest.raises(LoginFailed, match="the code has expired; run the command again"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox_telegram.local import CODE, PASSWORD, PHONE
 from sandbox_telegram.session_command import Operator, forms_of, key_of
 from telewarden.sandbox.ports import free_port
 from telewarden.sandbox.telegram.control import Control
@@ -18,14 +19,12 @@ from telewarden.telegram.session import SessionLock
 from telewarden.telegram.session_file import read_facts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
-PASSWORD, CODE, PHONE = "correct horse", "22222", "+5511900000000"
 
 
-@pytest.fixture(scope="module")
-async def telegram(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalTelegram]:
-    """A Telegram whose account has a password."""
-    async with LocalTelegram.start(tmp_path_factory.mktemp("telegram"), password=PASSWORD) as telegram:
-        yield telegram
+@pytest.fixture
+def telegram(guarded: LocalTelegram) -> LocalTelegram:
+    """The account has a password."""
+    return guarded
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
 """What can go wrong while signing in, and signing in by QR code."""
 
-import json
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
-from sandbox_telegram.local import World
+from sandbox_telegram.local import CODE, PASSWORD, PHONE, World, at_once, never
 from telewarden.sandbox.telegram.process import LocalTelegram
 from telewarden.telegram.login import LoginFailed, Questions, log_in
 from telewarden.telegram.phases import PhaseTimeouts
@@ -17,32 +15,6 @@ from telewarden.telegram.qr_login import address_of, drawn
 from telewarden.telegram.session_online import TelegramSilent, ask_telegram, log_out
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
-PASSWORD, CODE, PHONE = "correct horse", "22222", "+5511900000000"
-
-
-@pytest.fixture(scope="module")
-async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalTelegram]:
-    """A Telegram whose account has a password."""
-    async with LocalTelegram.start(tmp_path_factory.mktemp("guarded"), password=PASSWORD) as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Path:
-    return tmp_path / "session" / "account.session"
-
-
-def at_once(telegram: LocalTelegram, op: str, **values: object) -> None:
-    """A control request from code that cannot await."""
-    with socket.socket(socket.AF_UNIX) as control, control.makefile("r") as answers:
-        control.connect(str(telegram.control_path))
-        control.sendall(json.dumps({"op": op, **values}).encode() + b"\n")
-        reply = json.loads(answers.readline())
-        assert reply["ok"], reply
-
-
-def never() -> str:
-    raise AssertionError("it was asked for")
 
 
 def answers(*texts: str | Callable[[], str]) -> Callable[[], str]:

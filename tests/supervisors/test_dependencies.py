@@ -40,7 +40,7 @@ async def serve(ctx: WorkerContext) -> None:
 
 
 async def slow(ctx: WorkerContext) -> None:
-    await anyio.sleep(3)
+    await anyio.sleep(3)  # of virtual time: that is how slow it is
     await serve(ctx)
 
 
@@ -50,7 +50,7 @@ async def slow_to_stop(ctx: WorkerContext) -> None:
         await anyio.sleep_forever()
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.sleep(2)
+            await anyio.sleep(2)  # of virtual time: that is how slow it is
 
 
 class Mortal:

@@ -1,6 +1,9 @@
-"""What an operator asks a running daemon over its control socket."""
+"""What an operator does with a running daemon: commands, and requests over its control socket."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,23 @@ from typing import Any
 import anyio
 
 ANSWER_S = 30.0
+COMMAND_S = 90.0
+
+
+def command_of(state_dir: Path, *arguments: str) -> list[str]:
+    """A command line for the daemon with that state folder."""
+    return [sys.executable, "-m", "telewarden", *arguments, "--set", f"state_dir={state_dir}"]
+
+
+def environment() -> dict[str, str]:
+    """An operator's: none of the service's secrets, and room for wide tables."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("TELEWARDEN_")} | {"COLUMNS": "200"}
+
+
+async def telewarden(state_dir: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command to its end, whatever that is."""
+    with anyio.fail_after(COMMAND_S):
+        return await anyio.run_process(command_of(state_dir, *arguments), check=False, env=environment())
 
 
 async def ask(state_dir: Path, **request: str) -> dict[str, Any]:

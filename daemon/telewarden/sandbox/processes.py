@@ -87,6 +87,7 @@ class ServerProcess:
             await self._kill_shielded()
             raise ServerFailed(self._report(f"did not answer within {timeout_s:g} s of its start")) from None
         except BaseException:
+            # Also when it is cancelled: nothing that it started may stay. The error goes on.
             await self._kill_shielded()
             raise
 
@@ -101,6 +102,7 @@ class ServerProcess:
             await self._kill_shielded()
             raise ServerFailed(self._report(f"did not end within {timeout_s:g} s")) from None
         except BaseException:
+            # Also when it is cancelled: nothing that it started may stay. The error goes on.
             await self._kill_shielded()
             raise
         if status != 0:

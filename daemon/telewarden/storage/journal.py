@@ -272,6 +272,7 @@ def _run_jobs(commit: Commit, jobs: Sequence[_Job]) -> None:
         commit.write()
         commit.file.commit()
     except BaseException:
+        # Whatever it was, no half of a commit may wait for the next one. The error goes on.
         commit.file.rollback()
         raise
 

@@ -70,6 +70,7 @@ def copy_session(file: Path, target: Path) -> SessionFacts:
             remove(target)
             raise SessionUnreadable(f"{file} cannot be copied to {target} ({error}); try again") from error
         except BaseException:
+            # Also when it is interrupted: half a copy is no copy. The error goes on.
             remove(target)
             raise
     return copied
@@ -172,6 +173,7 @@ def _open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
                     pass
                 database = _connect(file, "ro")
         except BaseException:
+            # Whoever gets no connection cannot close it. The error goes on.
             database.close()
             raise
     with contextlib.closing(database):

@@ -474,7 +474,7 @@ async def test_a_channel_whose_count_is_not_known_is_read_once_and_then_followed
     async with intake.listening():
         await intake.until({n: f"#{n}" for n in range(1, 8)})
         await connected(intake)
-        await anyio.sleep(30)
+        await anyio.sleep(30)  # of virtual time, in which nothing more is asked for
         assert intake.journal.channels[NEWS].pts == intake.telegram.pts(NEWS)
     assert sum(request.startswith("newest") for request in intake.telegram.requests) < 5
 
