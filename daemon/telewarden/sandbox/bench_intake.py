@@ -136,9 +136,7 @@ class _Telegram:
             nonlocal began_s
             for number in range(steady):
                 channel_id = self._channel_ids[number % len(self._channel_ids)]
-                at_ms = time.time() * 1000
-                done = await self._control.post(channel_id, _TEXT)
-                posted_ms[f"{-channel_id - 10**12}:{done.message_id}"] = at_ms
+                key, posted_ms[key] = await self._post(channel_id)
                 await anyio.sleep(1 / STEADY_RATE)
             began_s = time.time()
             for number in range(BURST // batch):
@@ -162,9 +160,7 @@ class _Telegram:
             await self._control.fault("swallow", pushes=1_000_000)
             for _ in range(count):
                 channel_id = dice.choice(self._channel_ids)
-                at_ms = time.time() * 1000
-                done = await self._control.post(channel_id, _TEXT)
-                posted_ms[f"{-channel_id - 10**12}:{done.message_id}"] = at_ms
+                key, posted_ms[key] = await self._post(channel_id)
                 await anyio.sleep(1 / STEADY_RATE)
 
         found = await self.start(
@@ -193,10 +189,9 @@ class _Telegram:
                             "flood_wait", method=method, seconds=120, channel=busy[0], times=1
                         )
                 channel_id = busy[number % BUSY_CHANNELS]
-                at_ms = time.time() * 1000
-                done = await self._control.post(channel_id, _TEXT)
+                key, at_ms = await self._post(channel_id)
                 if channel_id != busy[0]:
-                    posted.append((f"{-channel_id - 10**12}:{done.message_id}", at_ms, number >= count))
+                    posted.append((key, at_ms, number >= count))
                 due_s = began_s + (number + 1) / (BUSY_RATE * BUSY_CHANNELS)
                 await anyio.sleep(max(0.0, due_s - time.monotonic()))
             requests = await self.calls() - before
@@ -208,6 +203,12 @@ class _Telegram:
             for wanted in (False, True)
         )
         return calm, flooded, found, requests
+
+    async def _post(self, channel_id: int) -> tuple[str, float]:
+        """Post; the message as clients name it, and when that was, wall clock in ms."""
+        at_ms = time.time() * 1000
+        done = await self._control.post(channel_id, _TEXT)
+        return f"{-channel_id - 10**12}:{done.message_id}", at_ms
 
     async def start(
         self, module: str, name: str, options: Sequence[str], when_ready: Callable[[], Awaitable[object]]
