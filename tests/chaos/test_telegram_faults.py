@@ -18,6 +18,7 @@ from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.stack import Stack, start_stack
 from telewarden.sandbox.telegram.control import Control
 from telewarden.sandbox.telegram.faults import GARBAGE
+from telewarden.sandbox.telegram.media import KINDS
 from telewarden.sandbox.verdict import Stored, Truth
 
 pytestmark = [
@@ -129,6 +130,36 @@ async def low_id_untold(control: Control, channel: int) -> None:
     await control.post(channel, "and this is told")
 
 
+async def hidden_post(control: Control, channel: int) -> None:
+    """Only comparing finds it: it counts as no change, and nothing else happens."""
+    await control.post(
+        channel, "in history alone", message_id=await free_low_id(control, channel), hidden=True
+    )
+
+
+async def every_kind(control: Control, channel: int) -> None:
+    """One post of every kind, an album, and a reply; the first three are not pushed."""
+    await control.fault("swallow", pushes=3)
+    for kind in KINDS:
+        await control.post(channel, f"a {kind}", media=kind)
+    for number in range(3):
+        await control.post(channel, f"album {number}", media="photo", grouped_id=77)
+    album = await control.post(channel, "a post to answer")
+    await control.post(channel, "the answer", reply_to=album.message_id)
+
+
+async def comments(control: Control, channel: int) -> None:
+    """The channel becomes another's discussion group; a post is forwarded there, and commented on."""
+    home = await control.create_channel("Home of a discussion")
+    await control.link(home.channel_id, channel)
+    await control.fault("swallow", pushes=3)
+    await control.post(home.channel_id, "a post that is discussed")
+    thread = max(message.message_id for message in await control.dump(channel))
+    comment = await control.post(channel, "a comment", reply_to=thread)
+    for number in range(3):
+        await control.post(channel, f"answer {number}", reply_to=comment.message_id, thread=thread)
+
+
 async def free_low_id(control: Control, channel: int) -> int:
     """One below the lowest that was ever there."""
     return min(message.message_id for message in await control.dump(channel)) - 1
@@ -179,6 +210,9 @@ FAULTS = {
     "post with a low id": TelegramFault(low_id),
     "post with a low id, in a difference": TelegramFault(low_id_unpushed),
     "post with a low id, in history alone": TelegramFault(low_id_untold),
+    "post in history alone, and nothing else": TelegramFault(hidden_post),
+    "posts of every kind, an album, a reply": TelegramFault(every_kind),
+    "comments in a linked group": TelegramFault(comments),
     "key used twice (406)": both(
         inject("rpc_error", method="updates.getState", code=406, message="AUTH_KEY_DUPLICATED"),
         inject("drop"),

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from sandbox_telegram.local import World, gather, texts
+from telewarden.sandbox.telegram.control import ControlError
 from telewarden.storage.acceptance import Gone, Seen
 from telewarden.telegram.feed import Place, SessionUnusable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 
-async def restart(world: World) -> None:
-    await world.telegram.kill()
+async def restart(world: World, *, killed: bool = True) -> None:
+    if killed:
+        await world.telegram.kill()
     await world.telegram.restart()
     await world.control.reconnect()
 
@@ -43,6 +45,31 @@ async def test_after_a_kill_everything_is_as_it_was(tmp_path: Path) -> None:
             assert texts(await gather(feed, 1)) == ["after"]
             oldest = (await feed.after(channel.channel_id, 0, 100))[0]
             assert oldest.message_id == first
+
+
+async def test_an_ordinary_stop_keeps_channels_their_links_and_what_was_forwarded(tmp_path: Path) -> None:
+    async with World.start(tmp_path) as world:
+        channel = await world.control.create_channel("Signals")
+        group = await world.control.create_channel("Signals: discussion", megagroup=True)
+        await world.control.link(channel.channel_id, group.channel_id)
+        await world.control.post(channel.channel_id, "before")
+        await restart(world, killed=False)
+        await world.control.post(channel.channel_id, "after")
+        for channel_id in (channel.channel_id, group.channel_id):
+            assert [m.text for m in await world.control.dump(channel_id)] == ["before", "after"]
+
+
+async def test_a_refused_packet_leaves_no_post_neither_now_nor_after_a_restart(tmp_path: Path) -> None:
+    async with World.start(tmp_path) as world:
+        channel_id = await world.channel()
+        with pytest.raises(ControlError, match="no Unicode"):
+            await world.control.post_many(channel_id, ["good", "\ud800"])
+        assert await world.control.dump(channel_id) == []
+        kept = await world.control.post(channel_id, "kept")
+        truth = await world.control.dump(channel_id)
+        assert [m.message_id for m in truth] == [kept.message_id]
+        await restart(world)
+        assert await world.control.dump(channel_id) == truth
 
 
 async def test_a_key_that_was_ended_stays_ended_and_its_file_is_private(tmp_path: Path) -> None:

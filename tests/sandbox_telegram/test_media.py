@@ -127,23 +127,51 @@ def numbered(value: Any, number: int) -> Any:
 
 
 async def test_a_discussion_group_keeps_threads_replies_forwards_and_albums(world: World) -> None:
-    group = await world.control.create_channel("Discussion", megagroup=True)
+    channel = await world.control.create_channel("Signals")
+    group = await world.control.create_channel("Signals: discussion", megagroup=True)
+    await world.control.link(channel.channel_id, group.channel_id)
     async with world.feed() as feed:
-        root = await world.control.post(group.channel_id, "a post of the channel", media="forward")
-        comment = await world.control.post(group.channel_id, "a comment", reply_to=root.message_id)
+        # The channel's post, and Telegram's forward of it into the group, which begins the thread.
+        origin = await world.control.post(channel.channel_id, "a post of the channel")
+        posted, forwarded = await gather(feed, 2)
+        assert (posted.channel_id, posted.message_id) == (channel.channel_id, origin.message_id)
+        assert forwarded.channel_id == group.channel_id
+        root = forwarded.message_id
+        comment = await world.control.post(group.channel_id, "a comment", reply_to=root)
         await world.control.post(
-            group.channel_id, "an answer to it", reply_to=comment.message_id, thread=root.message_id
+            group.channel_id, "an answer to it", reply_to=comment.message_id, thread=root
         )
         await world.control.post(group.channel_id, "one of an album", media="photo", grouped_id=77)
-        found = [o.content for o in await gather(feed, 4) if isinstance(o, Seen)]
-    forwarded, commented, answered, album = found
-    assert (forwarded.thread_id, forwarded.message_type) == (None, "channel_post")
-    assert json.loads(forwarded.metadata)["isForwarded"] is True
-    assert (commented.thread_id, commented.message_type) == (root.message_id, "channel_post_comment")
-    assert (answered.thread_id, answered.message_type) == (root.message_id, "channel_post_comment")
+        found = [forwarded, *await gather(feed, 3)]
+        await feed.places([group.channel_id])
+        read = await feed.after(group.channel_id, 0, 100)
+    assert [(o.message_id, o.content) for o in read] == [
+        (o.message_id, o.content) for o in found if isinstance(o, Seen)
+    ]
+    copy, commented, answered, album = [o.content for o in found if isinstance(o, Seen)]
+    assert (copy.text, copy.thread_id, copy.message_type) == ("a post of the channel", None, "channel_post")
+    said = json.loads(copy.metadata)
+    assert said["isForwarded"] is True
+    assert said["forwardedFrom"]["messageId"] == str(origin.message_id)
+    assert said["forwardedFrom"]["id"] == str(channel.bare_id)
+    assert (commented.thread_id, commented.message_type) == (root, "channel_post_comment")
+    assert (answered.thread_id, answered.message_type) == (root, "channel_post_comment")
     assert json.loads(answered.metadata)["replyTo"]["messageId"] == str(comment.message_id)
     assert json.loads(answered.metadata)["fromId"]
     assert (album.caption, json.loads(album.metadata)["groupedId"]) == ("one of an album", "77")
+
+
+async def test_a_topic_of_a_forum_is_a_thread_and_no_comment(world: World) -> None:
+    forum = await world.control.create_channel("Forum", megagroup=True)
+    async with world.feed() as feed:
+        begun = await world.control.post(forum.channel_id, "the topic", media="service")
+        first = await world.control.post(forum.channel_id, "in the topic", topic=begun.message_id)
+        await world.control.post(
+            forum.channel_id, "an answer there", topic=begun.message_id, reply_to=first.message_id
+        )
+        _, said, answered = [o.content for o in await gather(feed, 3) if isinstance(o, Seen)]
+    for content in (said, answered):
+        assert (content.thread_id, content.message_type) == (begun.message_id, "channel_post")
 
 
 async def test_a_reply_in_a_channel_begins_no_thread(world: World) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from telethon import utils
 from telethon.tl import TLObject, types
 
 from telewarden.messages import Content, canonical_json
@@ -87,15 +88,19 @@ def _post(message: Any) -> Content:
 
 
 def _thread(message: Any) -> tuple[int | None, bool]:
-    """The id of the message that begins a message's thread, and whether it is a comment in a discussion group.
+    """The id of the message that begins a message's thread, and whether it is a comment.
 
     A forum's topics, and the threads below a channel's posts in its linked group (core.telegram.org/api/threads). In a
-    channel itself a reply begins no thread.
+    channel itself a reply begins no thread. What a reply answers may be in another chat, and then names no thread of
+    this one. The message itself does not tell a linked group from another: in any group, what is in a thread and in no
+    topic counts as a comment.
     """
     reply = message.reply_to if isinstance(message.reply_to, types.MessageReplyHeader) else None
     if reply is None or (message.post and not reply.forum_topic):
         return None, False
-    return reply.reply_to_top_id or reply.reply_to_msg_id, not reply.forum_topic
+    answered_here = reply.reply_to_msg_id if reply.reply_to_peer_id is None else None
+    thread_id = reply.reply_to_top_id or answered_here
+    return thread_id, thread_id is not None and not reply.forum_topic
 
 
 def _service(message: Any) -> Content:
@@ -133,6 +138,8 @@ def _metadata(message: Any) -> dict[str, Any]:
     reply = message.reply_to
     if isinstance(reply, types.MessageReplyHeader) and reply.reply_to_msg_id:
         found["replyTo"] = {"messageId": str(reply.reply_to_msg_id), "text": clean(reply.quote_text)}
+        if reply.reply_to_peer_id is not None:
+            found["replyTo"]["channelId"] = str(utils.get_peer_id(reply.reply_to_peer_id))
     if message.grouped_id:
         found["groupedId"] = str(message.grouped_id)
     if message.views is not None:

@@ -42,3 +42,46 @@ def test_an_empty_message_is_nothing() -> None:
 )
 def test_text_is_kept_as_a_database_can_store_it(text: str | None, kept: str | None) -> None:
     assert clean(text) == kept
+
+
+def reply(**values: object) -> types.MessageReplyHeader:
+    return types.MessageReplyHeader(**values)
+
+
+OTHER_CHAT = types.PeerChannel(5)
+
+
+@pytest.mark.parametrize(
+    ("header", "thread_id", "message_type"),
+    [
+        (None, None, "channel_post"),
+        (reply(reply_to_msg_id=5), 5, "channel_post_comment"),
+        (reply(reply_to_msg_id=6, reply_to_top_id=5), 5, "channel_post_comment"),
+        (reply(reply_to_msg_id=5, forum_topic=True), 5, "channel_post"),
+        (reply(reply_to_msg_id=6, reply_to_top_id=5, forum_topic=True), 5, "channel_post"),
+        # An answer to what this account cannot see, and to messages of other chats, in a thread and in none.
+        (reply(), None, "channel_post"),
+        (reply(reply_to_msg_id=6, reply_to_peer_id=OTHER_CHAT), None, "channel_post"),
+        (
+            reply(reply_to_msg_id=6, reply_to_peer_id=OTHER_CHAT, reply_to_top_id=5),
+            5,
+            "channel_post_comment",
+        ),
+        (types.MessageReplyStoryHeader(peer=OTHER_CHAT, story_id=3), None, "channel_post"),
+    ],
+)
+def test_the_thread_of_a_message_in_a_group(header: object, thread_id: int | None, message_type: str) -> None:
+    seen = seen_from(types.Message(7, PEER, date=DATE, message="an answer", reply_to=header), -1001649127710)
+    assert seen is not None
+    assert (seen.content.thread_id, seen.content.message_type) == (thread_id, message_type)
+
+
+def test_an_answer_to_another_chat_says_which() -> None:
+    header = reply(reply_to_msg_id=6, reply_to_peer_id=OTHER_CHAT)
+    seen = seen_from(types.Message(7, PEER, date=DATE, message="an answer", reply_to=header), -1001649127710)
+    assert seen is not None
+    assert msgspec.json.decode(seen.content.metadata)["replyTo"] == {
+        "messageId": "6",
+        "text": None,
+        "channelId": "-1000000000005",
+    }

@@ -91,8 +91,8 @@ class Control:
         return reply
 
     async def post(self, channel: int, text: str, **options: Any) -> Done:
-        """Post. options: media, message_id (for one that appears late), reply_to, thread, grouped_id, hidden (only
-        history shows it)."""
+        """Post. options: media, message_id (for one that appears late), reply_to, thread, topic, grouped_id, hidden
+        (only history shows it)."""
         return _done(await self.ask("post", channel=channel, text=text, **options))
 
     async def post_many(self, channel: int, texts: Sequence[str]) -> Done:
@@ -115,6 +115,10 @@ class Control:
         """A new, empty channel. options: username, invite, joined (whether the account is in it),
         megagroup (a group, such as a channel's discussion)."""
         return ChannelFacts(**await self.ask("channel_create", title=title, **options))
+
+    async def link(self, channel: int, group: int) -> None:
+        """Make a group the discussion of a channel: each of its posts is forwarded there, and begins a thread."""
+        await self.ask("channel_link", channel=channel, group=group)
 
     async def dump(self, channel: int) -> list[TrueMessage]:
         """Every message that a channel has or had."""

@@ -54,11 +54,14 @@ async def _do(telegram: Telegram, request: dict[str, Any]) -> dict[str, Any]:
     world = telegram.world
     match request["op"]:
         case op if op in CHANGES:
-            channel, changes = change_world(world, request)
+            channel, changes, forwarded = change_world(world, request)
             telegram.kept.changed(request)
             if not changes:
                 return _channel(channel)
-            return await _push(telegram, channel, changes, hidden=bool(request.get("hidden", False)))
+            done = await _push(telegram, channel, changes, hidden=bool(request.get("hidden", False)))
+            if forwarded and channel.linked is not None:
+                await telegram.push(channel.linked, forwarded)
+            return done
         case "channels":
             return {"channels": [_channel(channel) for channel in world.channels.values()]}
         case "dump":

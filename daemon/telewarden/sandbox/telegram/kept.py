@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from telewarden.sandbox.telegram.world import Change, Channel, World
+from telewarden.sandbox.telegram.world import Change, Channel, World, check_text
 
 
 class Kept:
@@ -69,8 +69,17 @@ class Kept:
             yield json.loads(line)
 
 
-def change_world(world: World, request: dict[str, Any]) -> tuple[Channel, list[Change]]:
-    """Do what a request of the control socket wants of the channels. Raises WorldError, KeyError, TypeError."""
+def change_world(world: World, request: dict[str, Any]) -> tuple[Channel, list[Change], list[Change]]:
+    """Do what a request of the control socket wants of the channels.
+
+    Returns the channel, what changed in it, and what changed in its discussion group by that. Raises WorldError,
+    KeyError, TypeError.
+    """
+    channel, changes = _change(world, request)
+    return channel, changes, world.forward_to_discussion(channel, changes)
+
+
+def _change(world: World, request: dict[str, Any]) -> tuple[Channel, list[Change]]:
     match request["op"]:
         case "post":
             channel = channel_of(world, request)
@@ -82,6 +91,10 @@ def change_world(world: World, request: dict[str, Any]) -> tuple[Channel, list[C
         case "post_many":
             channel = channel_of(world, request)
             texts = [text(each) for each in a_list(request, "texts")]
+            for (
+                each
+            ) in texts:  # all or none: what is refused is not in the log, and must not be in the channel
+                check_text(each)
             return channel, [world.post(channel, each) for each in texts]
         case "edit":
             channel = channel_of(world, request)
@@ -97,6 +110,10 @@ def change_world(world: World, request: dict[str, Any]) -> tuple[Channel, list[C
             channel = channel_of(world, request)
             channel.accessible = bool(request["accessible"])
             return channel, []
+        case "channel_link":
+            channel = channel_of(world, request)
+            world.link(channel, world.find(number(request["group"])))
+            return channel, []
         case "channel_join":
             channel = channel_of(world, request)
             channel.joined = True
@@ -105,9 +122,18 @@ def change_world(world: World, request: dict[str, Any]) -> tuple[Channel, list[C
             raise ValueError(f"{op!r} changes no channel")
 
 
-POST_OPTIONS = ("media", "message_id", "reply_to", "thread", "grouped_id")
+POST_OPTIONS = ("media", "message_id", "reply_to", "thread", "topic", "grouped_id")
 CHANNEL_OPTIONS = ("username", "invite", "joined", "megagroup")
-CHANGES = ("post", "post_many", "edit", "delete", "channel_create", "channel_access", "channel_join")
+CHANGES = (
+    "post",
+    "post_many",
+    "edit",
+    "delete",
+    "channel_create",
+    "channel_access",
+    "channel_link",
+    "channel_join",
+)
 """What `change_world` knows."""
 
 

@@ -40,6 +40,7 @@ class Channel:
     """One broadcast channel, or a group (megagroup). posts: TL messages by id; deleted: those that are gone.
 
     username: its public @name, empty without one; invite: the secret part of its link. joined: the account is in it.
+    linked: of a channel its discussion group, of a group its channel.
     """
 
     bare_id: int
@@ -51,6 +52,7 @@ class Channel:
     invite: str = ""
     joined: bool = True
     megagroup: bool = False
+    linked: "Channel | None" = None
     pts: int = 1
     posts: dict[int, Any] = field(default_factory=dict)
     deleted: dict[int, Any] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class Channel:
             access_hash=self.access_hash,
             username=self.username or None,
             left=not self.joined,
+            has_link=self.linked is not None,
         )
 
     def record(self, kind: str, ids: tuple[int, ...]) -> Change:
@@ -111,7 +114,7 @@ class World:
     ) -> Channel:
         """A new, empty channel."""
         for text in (title, username, invite):
-            _check_text(text)
+            check_text(text)
         number = len(self.channels)
         channel = Channel(
             1_649_127_710 + number,
@@ -146,16 +149,18 @@ class World:
         message_id: int | None = None,
         reply_to: int | None = None,
         thread: int | None = None,
+        topic: int | None = None,
         grouped_id: int | None = None,
         hidden: bool = False,
     ) -> Change:
         """A new post. message_id: one that was not used, for messages that appear late. thread: the message that
-        begins the thread of one that is a reply. hidden: it counts as no change,
-        so that only history shows it. Raises WorldError."""
-        _check_text(text)
+        begins the thread of one that is a reply. topic: the message that begins a forum's topic. hidden: it counts as
+        no change, so that only history shows it. Raises WorldError."""
+        check_text(text)
         _check_number(message_id, "message_id", _MAX_ID)
         _check_number(reply_to, "reply_to", _MAX_ID)
         _check_number(thread, "thread", _MAX_ID)
+        _check_number(topic, "topic", _MAX_ID)
         _check_number(grouped_id, "grouped_id", 2**63 - 1)
         if message_id is None:
             message_id = channel.next_id
@@ -183,9 +188,7 @@ class World:
                 post=not channel.megagroup,
                 from_id=types.PeerUser(WRITER_ID) if channel.megagroup else None,
                 media=None if media is None else make_media(media, message_id),
-                reply_to=None
-                if reply_to is None
-                else types.MessageReplyHeader(reply_to_msg_id=reply_to, reply_to_top_id=thread),
+                reply_to=_reply(reply_to, thread, topic),
                 fwd_from=types.MessageFwdHeader(date=now, from_name="Elsewhere")
                 if media == "forward"
                 else None,
@@ -193,8 +196,52 @@ class World:
                 forwards=0,
                 grouped_id=grouped_id,
             )
+            if channel.linked is not None and not channel.megagroup:
+                message.replies = types.MessageReplies(
+                    replies=0, replies_pts=channel.pts, comments=True, channel_id=channel.linked.bare_id
+                )
         channel.posts[message_id] = message
         return Change(channel.pts, "new", (message_id,)) if hidden else channel.record("new", (message_id,))
+
+    def link(self, channel: Channel, group: Channel) -> None:
+        """Make a group, or an empty channel that becomes one, the discussion of a channel. Raises WorldError."""
+        if channel is group or channel.megagroup or channel.linked or group.linked:
+            raise WorldError(f"{group.marked_id} cannot be the discussion of {channel.marked_id}")
+        group.megagroup = True
+        channel.linked, group.linked = group, channel
+
+    def forward_to_discussion(self, channel: Channel, changes: list[Change]) -> list[Change]:
+        """What Telegram does by itself with new posts of a channel: each begins a thread in the linked group."""
+        group = channel.linked
+        if group is None or channel.megagroup:
+            return []
+        return [
+            self._forward(channel, group, channel.posts[change.ids[0]])
+            for change in changes
+            if change.kind == "new" and isinstance(channel.posts.get(change.ids[0]), types.Message)
+        ]
+
+    def _forward(self, channel: Channel, group: Channel, post: Any) -> Change:
+        message_id = group.next_id
+        group.next_id += 1
+        peer = types.PeerChannel(channel.bare_id)
+        group.posts[message_id] = types.Message(
+            id=message_id,
+            peer_id=types.PeerChannel(group.bare_id),
+            date=self._now(),
+            message=post.message,
+            from_id=peer,
+            media=post.media,
+            fwd_from=types.MessageFwdHeader(
+                date=post.date,
+                from_id=peer,
+                channel_post=post.id,
+                saved_from_peer=peer,
+                saved_from_msg_id=post.id,
+            ),
+            grouped_id=post.grouped_id,
+        )
+        return group.record("new", (message_id,))
 
     def _now(self) -> datetime:
         now = datetime.now(UTC) if self.now_s is None else datetime.fromtimestamp(self.now_s, UTC)
@@ -202,7 +249,7 @@ class World:
 
     def edit(self, channel: Channel, message_id: int, text: str) -> Change:
         """Another text for a post. Raises WorldError."""
-        _check_text(text)
+        check_text(text)
         message = channel.posts.get(message_id)
         if message is None or isinstance(message, types.MessageService):
             raise WorldError(f"channel {channel.marked_id} has no post {message_id} to edit")
@@ -235,7 +282,18 @@ class World:
         return kind(message, change.pts, change.pts_count)
 
 
-def _check_text(text: str) -> None:
+def _reply(reply_to: int | None, thread: int | None, topic: int | None) -> Any:
+    """How a message says what it answers. In a topic, what answers nothing answers the topic's first message."""
+    if topic is not None:
+        return types.MessageReplyHeader(
+            forum_topic=True, reply_to_msg_id=reply_to or topic, reply_to_top_id=topic if reply_to else None
+        )
+    if reply_to is None:
+        return None
+    return types.MessageReplyHeader(reply_to_msg_id=reply_to, reply_to_top_id=thread)
+
+
+def check_text(text: str) -> None:
     """Raises WorldError for text that no client could be sent: it would spoil every later answer of its channel."""
     try:
         text.encode()
