@@ -87,6 +87,27 @@ async def test_a_channel_is_added_by_name_polled_and_kept_across_a_kill(stack: S
     await until(lambda: polled(stack, extra.channel_id), ["two", "three", "pushed", "while nobody ran"])
 
 
+async def test_the_comments_of_a_discussion_group_are_polled_with_their_threads(stack: Stack) -> None:
+    home = stack.channel_ids[0]
+    group = await stack.control.create_channel("Discussion", megagroup=True, username="the_discussion")
+    await stack.control.link(home, group.channel_id)
+    await done(stack, "channels", "add", "@the_discussion")
+    await stack.control.post(home, "a signal")
+    (copy,) = await stack.control.dump(group.channel_id)
+    comment = await stack.control.post(group.channel_id, "a comment", reply_to=copy.message_id)
+    await stack.control.post(group.channel_id, "an answer", reply_to=comment.message_id, thread=copy.message_id)
+    await until(lambda: polled(stack, group.channel_id), ["a signal", "a comment", "an answer"])
+    headers = {"X-API-Key": stack.daemon.api_key}
+    async with httpx.AsyncClient(base_url=stack.daemon.url, headers=headers, trust_env=False) as client:
+        answer = await client.get("/api/messages/unprocessed", params={"channel": str(group.channel_id)})
+    thread, comments = str(copy.message_id), "channel_post_comment"
+    assert [(m["threadId"], m["messageType"]) for m in answer.json()["data"]] == [
+        (None, "channel_post"),
+        (thread, comments),
+        (thread, comments),
+    ]
+
+
 async def test_joining_is_asked_for_and_what_cannot_be_had_is_said(stack: Stack) -> None:
     public = await stack.control.create_channel("Public", username="publicly", joined=False)
     private = await stack.control.create_channel("Private", invite="AbCdEf123456", joined=False)
