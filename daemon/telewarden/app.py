@@ -29,6 +29,8 @@ from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database, open_database
 from telewarden.storage.journal import Journal, open_journal
 from telewarden.storage.journal_file import JournalError
+from telewarden.storage.migrate import HEAD, MigrationError, current, unfit
+from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
 from telewarden.takers import api_settings, make_takers
 from telewarden.telegram.client import ClientSettings
@@ -43,6 +45,7 @@ from telewarden.workers.api import ApiWorker
 from telewarden.workers.health import HealthWorker
 from telewarden.workers.listener import Listener
 from telewarden.workers.redis import RedisWorker
+from telewarden.workers.upkeep import UPKEEP_S, Upkeep
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
 from telewarden_http.app import create_app
@@ -102,6 +105,10 @@ async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
             tasks.start_soon(notifier.extend_timeout_until, opened, "opening the journal")
             async with _open_stores(settings) as stores:
                 opened.set()
+                refused = await _refused_schema(settings)
+                if refused is not None:
+                    print(f"telewarden: {refused}", file=sys.stderr)  # noqa: T201
+                    return EXIT_UNUSABLE
                 return await _supervise(make_daemon(settings, stores, notifier), settings, read_again)
     except* JournalError as group:
         for error in leaves(group):
@@ -109,6 +116,20 @@ async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
     finally:
         notifier.close()
     return EXIT_UNUSABLE
+
+
+async def _refused_schema(settings: Settings) -> str | None:
+    """Why this version must not touch that database: another, newer one has upgraded it.
+
+    A database that is down, or not upgraded yet, is waited for while intake and the cache work; each connection looks.
+    """
+    database = settings.database
+    try:
+        found = await current(database.dsn.get_secret_value(), timeout_s=database.connect_timeout_s)
+    except MigrationError as error:
+        log.info("schema_not_looked_at", why=str(error))
+        return None
+    return unfit(found) if found is not None and found > HEAD else None
 
 
 @asynccontextmanager
@@ -246,11 +267,23 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         lambda: listener.asking, journal, database, telegram, lambda: listener.settings.requests_per_s
     )
     admin = ChannelAdmin(channels, listener, journal, telegram, lost_cache)
-    control = ControlServer(socket_path(settings), lambda: supervisor, verifier, admin, backfiller, faults)
+    control = ControlServer(
+        socket_path(settings),
+        lambda: supervisor,
+        verifier,
+        admin,
+        backfiller,
+        PoisonShelf(database, journal),
+        faults,
+    )
+    upkeep = Upkeep(
+        database, interval_s=settings.database.upkeep_interval_s, keep_days=settings.database.keep_days
+    )
     children += [
         worker("writer", writer.run, heartbeat_s=60.0),
         shape.part(SERVING, [worker("api", api.run, heartbeat_s=30.0)]),
         shape.part(INTAKE, [worker("listener", listener.run, heartbeat_s=120.0)]),
+        worker("upkeep", upkeep.run, heartbeat_s=UPKEEP_S),
         worker("health", health_worker.run, heartbeat_s=30.0),
         worker("loop-watch", LoopWatch(_LOOP_TURN_S, log_blocked_loop), heartbeat_s=30.0),
         worker("control", control.run, heartbeat_s=30.0),

@@ -22,6 +22,7 @@ from telewarden.fault_injection import FaultKind, WorkerFaults
 from telewarden.settings import Settings
 from telewarden.storage.database import DatabaseUnavailable
 from telewarden.storage.journal_file import JournalError
+from telewarden.storage.poison import NoSuchPoison, PoisonRow, PoisonShelf
 from telewarden.telegram.feed import ChannelClosed, Flooded, SessionUnusable, TelegramUnavailable
 from telewarden.tree import walk
 from telewarden.verify import CannotLook, Difference, Verifier
@@ -54,24 +55,29 @@ _DIFFERENCES_A_LINE = 200
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an operator asks for. worker: which one to restart; for tests, to break, and how: kind.
 
-    channels, since_s, repair: see `Verifier.verify`. about: what is wanted of channels.
+    channels, since_s, repair: see `Verifier.verify`. about: what is wanted of channels. For "poison", worker is the
+    action and ids are what it is done to.
     """
 
-    command: Literal["ps", "restart", "fault", "verify", "channels"]
+    command: Literal["ps", "restart", "fault", "verify", "channels", "poison"]
     worker: str = ""
     kind: FaultKind | None = None
     channels: tuple[int, ...] = ()
     since_s: float = 0.0
     repair: bool = False
     about: ChannelRequest | None = None
+    ids: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """ok: whether it was done; text: what was, or why not; tree: the answer to "ps"."""
+    """ok: whether it was done; text: what was, or why not; tree: the answer to "ps". poison, total: events that were
+    set aside, as far as they are shown, and how many there are."""
 
     ok: bool
     text: str = ""
     tree: Snapshot | None = None
+    poison: tuple[PoisonRow, ...] = ()
+    total: int = 0
 
 
 class Verified(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,9 +112,9 @@ def path_problem(path: Path) -> str | None:
 class ControlServer:
     """Serves the socket. supervisor: gives the tree, which exists only after its workers were made.
 
-    verifier: compares Telegram with the database. admin, backfiller: act on channels. faults: what breaks workers for
-    tests; None where that is not allowed. A socket that cannot be had costs the operator's commands and nothing else:
-    it is tried again, not failed.
+    verifier: compares Telegram with the database. admin, backfiller: act on channels. shelf: events that the database
+    refused. faults: what breaks workers for tests; None where that is not allowed. A socket that cannot be had costs
+    the operator's commands and nothing else: it is tried again, not failed.
     """
 
     def __init__(
@@ -118,11 +124,12 @@ class ControlServer:
         verifier: Verifier,
         admin: ChannelAdmin,
         backfiller: Backfiller,
+        shelf: PoisonShelf,
         faults: WorkerFaults | None = None,
     ) -> None:
         self._path, self._supervisor = path, supervisor
         self._verifier, self._faults = verifier, faults
-        self._admin, self._backfiller = admin, backfiller
+        self._admin, self._backfiller, self._shelf = admin, backfiller, shelf
         self._clients = 0
 
     async def run(self, ctx: WorkerContext) -> None:
@@ -240,6 +247,8 @@ class ControlServer:
                 return await self._restart(request.worker)
             case "fault":
                 return self._break(request)
+            case "poison":
+                return await self._poison(request.worker, request.ids)
             case _:
                 return Answer(False, f"{request.command} says nothing of what is wanted")
 
@@ -262,6 +271,21 @@ class ControlServer:
         except SupervisionError as error:
             return Answer(False, f"{worker} was not restarted: {error}")
         return Answer(True, f"{worker} is ready again, after {anyio.current_time() - began_s:.2f} s")
+
+    async def _poison(self, action: str, ids: tuple[str, ...]) -> Answer:
+        try:
+            match action:
+                case "list":
+                    rows, total = await self._shelf.rows()
+                    return Answer(True, poison=tuple(rows), total=total)
+                case "retry":
+                    return Answer(True, f"{await self._shelf.retry(ids)} events are tried again")
+                case "drop":
+                    return Answer(True, f"{await self._shelf.drop(ids)} events are not tried again")
+                case _:
+                    return Answer(False, f"{action!r} cannot be done to events; list, retry and drop can")
+        except (NoSuchPoison, DatabaseUnavailable, JournalError) as error:
+            return Answer(False, str(error))
 
     def _break(self, request: Request) -> Answer:
         if self._faults is None or request.kind is None:

@@ -26,6 +26,7 @@ _WITHOUT = {
     "warmer": "a cache that was lost stays unused; polls are answered by the database",
     SERVING: "no poll is answered",
     "api": "no poll is answered",
+    "upkeep": "polls that the database answers may grow slower",
     "writer": "new messages wait in the journal; polls go on",
 }
 

@@ -224,6 +224,11 @@ class DatabaseSettings(Section):
         100, ge=0, description="prepared statements kept; 0 behind PgBouncer < 1.21"
     )
     auto_migrate: bool = Field(False, description="bring the schema up to date at start")
+    keep_days: int = Field(90, ge=3, description="days of messages kept; TimescaleDB has a policy of its own")
+    upkeep_interval_s: Seconds = Field(
+        3600.0,
+        description="seconds between two rounds of upkeep: days made ahead, old ones dropped, roll-ups",
+    )
 
 
 class CacheSettings(Section):

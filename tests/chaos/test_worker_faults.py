@@ -15,7 +15,7 @@ from telewarden.sandbox.stack import Stack, start_stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.chaos, pytest.mark.integration, pytest.mark.timeout(300)]
 
-WORKERS = ("redis", "warmer", "writer", "api", "listener", "health", "loop-watch", "control")
+WORKERS = ("redis", "warmer", "writer", "api", "listener", "upkeep", "health", "loop-watch", "control")
 SETTINGS = {
     # A hang is to be noticed within the test's patience; Telegram is asked often enough for that.
     "testing": {"worker_faults": True, "heartbeat_s": 4.0},

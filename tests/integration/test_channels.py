@@ -95,7 +95,9 @@ async def test_the_comments_of_a_discussion_group_are_polled_with_their_threads(
     await stack.control.post(home, "a signal")
     (copy,) = await stack.control.dump(group.channel_id)
     comment = await stack.control.post(group.channel_id, "a comment", reply_to=copy.message_id)
-    await stack.control.post(group.channel_id, "an answer", reply_to=comment.message_id, thread=copy.message_id)
+    await stack.control.post(
+        group.channel_id, "an answer", reply_to=comment.message_id, thread=copy.message_id
+    )
     await until(lambda: polled(stack, group.channel_id), ["a signal", "a comment", "an answer"])
     headers = {"X-API-Key": stack.daemon.api_key}
     async with httpx.AsyncClient(base_url=stack.daemon.url, headers=headers, trust_env=False) as client:

@@ -16,7 +16,7 @@ from telewarden.sandbox.stack import Stack, start_stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
-WORKERS = {"redis", "warmer", "writer", "api", "listener", "health", "loop-watch", "control"}
+WORKERS = {"redis", "warmer", "writer", "api", "listener", "upkeep", "health", "loop-watch", "control"}
 
 
 @pytest.fixture(scope="module")

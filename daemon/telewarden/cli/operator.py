@@ -28,7 +28,7 @@ def ps(
 
     from telewarden.control import Request
 
-    tree = _ask(control_path(config, set_), Request("ps"), timeout_s=5.0).tree
+    tree = ask(control_path(config, set_), Request("ps"), timeout_s=5.0).tree
     assert tree is not None
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(tree)).decode())
@@ -55,7 +55,7 @@ def restart(
     """Restart one worker of the running daemon, and wait until it is ready."""
     from telewarden.control import RESTART_S, Request
 
-    print(_ask(control_path(config, set_), Request("restart", worker), timeout_s=RESTART_S + 5.0).text)
+    print(ask(control_path(config, set_), Request("restart", worker), timeout_s=RESTART_S + 5.0).text)
 
 
 def control_path(config: Path | None, set_: list[str] | None) -> Path:
@@ -69,7 +69,8 @@ def control_path(config: Path | None, set_: list[str] | None) -> Path:
     return path
 
 
-def _ask(path: Path, request: "Request", *, timeout_s: float) -> "Answer":
+def ask(path: Path, request: "Request", *, timeout_s: float) -> "Answer":
+    """One line for one line. Ends the command where it was not done."""
     import msgspec
 
     from telewarden.control import LINE_BYTES, Answer

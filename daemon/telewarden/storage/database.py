@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ import structlog
 
 from telewarden.messages import Key, State
 from telewarden.storage.breaker import Breaker
-from telewarden.storage.migrate import MigrationError, upgrade
+from telewarden.storage.migrate import HEAD, MigrationError, found_version, unfit, upgrade
 from telewarden.storage.rows import at, state_of
 from telewarden.storage.statements import statement
 
@@ -24,6 +25,7 @@ _POLL_S = 2.0
 """How long a poll waits for the database before it takes the next source, in seconds."""
 _BREAKER_OPEN_S = 5.0
 _CLOSE_S = 1.0
+_ROLLUPS_S = 300.0
 
 Connection = Any
 """An asyncpg connection out of a pool (asyncpg's own proxy type is generic over its record class)."""
@@ -34,11 +36,25 @@ class DatabaseUnavailable(Exception):
 
 
 class SchemaMissing(DatabaseUnavailable):
-    """The database answers, but has not been upgraded to the schema that this version needs."""
+    """The database answers, but has another schema than this version needs. found: its number; None for none."""
+
+    def __init__(self, text: str, found: int | None = None) -> None:
+        super().__init__(text)
+        self.found = found
 
 
-REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-"""Errors that say that a row itself cannot be stored, however often it is tried. They pass through."""
+POLLED = frozenset({"received", "queued"})
+"""The statuses that consumers poll for: these are found without looking at every day."""
+
+
+REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.RaiseError,
+)
+"""Errors that say that a row itself cannot be stored, however often it is tried: its values, a constraint, an index
+entry that is too long, a trigger that refuses it. They pass through."""
 
 UNAVAILABLE = (
     OSError,
@@ -98,15 +114,18 @@ class Database:
             with anyio.fail_after(within_s):
                 async with pool.acquire(timeout=self._timeout_s) as connection:
                     yield connection
+        except SchemaMissing as error:
+            await self._lacks_schema(error)
+            raise
         except (
             asyncpg.UndefinedTableError,
+            asyncpg.UndefinedFunctionError,
             asyncpg.InvalidSchemaNameError,
             asyncpg.UndefinedColumnError,
         ) as error:
-            text = f"the database lacks Telewarden's schema ({error}); run: telewarden db upgrade"
-            self.breaker.broke(self._clock_s(), text)
-            await self._try_upgrade()
-            raise SchemaMissing(text) from error
+            missing = SchemaMissing(f"{unfit(None)} ({error})")
+            await self._lacks_schema(missing)
+            raise missing from error
         except REFUSED:
             raise
         except UNAVAILABLE as error:
@@ -117,6 +136,10 @@ class Database:
             raise DatabaseUnavailable(f"the database does not answer ({text})") from error
         else:
             self.breaker.succeeded()
+
+    async def _lacks_schema(self, error: SchemaMissing) -> None:
+        self.breaker.broke(self._clock_s(), str(error))
+        await self._try_upgrade()
 
     async def _try_upgrade(self) -> None:
         """Where a setting allows it (an empty database that came up after the daemon), once at a time."""
@@ -136,10 +159,13 @@ class Database:
         self, channel_id: int, statuses: Sequence[str], exclude_processed_by: str | None, limit: int
     ) -> list[State]:
         """One channel's messages of some statuses, oldest first."""
+        asked = (str(channel_id), list(statuses), exclude_processed_by, limit)
         async with self.reading() as connection:
-            rows = await connection.fetch(
-                statement("waiting"), str(channel_id), list(statuses), exclude_processed_by, limit
-            )
+            if POLLED.issuperset(statuses):
+                floor = await connection.fetchval(statement("poll_floor"))
+                rows = await connection.fetch(statement("waiting_open"), *asked, floor)
+            else:
+                rows = await connection.fetch(statement("waiting"), *asked)
         return [state_of(row) for row in rows]
 
     async def by_id(self, message_id: UUID) -> State | None:
@@ -184,15 +210,17 @@ class Database:
     ) -> list[State]:
         """Waiting messages after (received at in microseconds, id), in that order: one page of a warm."""
         async with self.writing() as connection:
+            floor = await connection.fetchval(statement("poll_floor"))
             rows = await connection.fetch(
-                statement("pending_page"), at(after[0]), after[1], limit, [str(c) for c in channel_ids]
+                statement("pending_page"), at(after[0]), after[1], limit, [str(c) for c in channel_ids], floor
             )
         return [state_of(row) for row in rows]
 
     async def only_plain(self) -> bool:
         """Whether a plain poll's answer is the same for every consumer and for `received,queued`."""
         async with self.writing() as connection:
-            return bool(await connection.fetchval(statement("only_plain")))
+            floor = await connection.fetchval(statement("poll_floor"))
+            return bool(await connection.fetchval(statement("only_plain"), floor))
 
     async def new_epoch(self) -> int:
         """A number for a new journal."""
@@ -202,9 +230,32 @@ class Database:
             )
         return int(epoch)
 
+    async def upkeep(self, keep_days: int) -> tuple[int, int, datetime]:
+        """Make the coming days' partitions, drop those that are older than keep_days, move the poll floor.
+
+        Returns (days made, days or chunks dropped, the floor). Harmless to repeat.
+        """
+        async with self.writing() as connection:
+            row = await connection.fetchrow(statement("upkeep"), timedelta(days=keep_days))
+        return row["made"], row["dropped"], row["floor"]
+
+    async def refresh_rollups(self) -> bool:
+        """Bring messages_hourly and messages_daily up to date; False where TimescaleDB does that itself."""
+        async with self.writing() as connection:
+            return bool(
+                await connection.fetchval("select telegram_gateway.refresh_rollups()", timeout=_ROLLUPS_S)
+            )
+
 
 def _pairs(keys: Sequence[Key]) -> tuple[list[str], list[int]]:
     return [str(key.channel_id) for key in keys], [key.message_id for key in keys]
+
+
+async def _check_schema(connection: Connection) -> None:
+    """Each new connection is one to a database that this version understands."""
+    found = await found_version(connection)
+    if found != HEAD:
+        raise SchemaMissing(str(unfit(found)), found)
 
 
 @asynccontextmanager
@@ -232,6 +283,7 @@ async def open_database(
             command_timeout=timeout_s,
             statement_cache_size=statement_cache_size,
             max_inactive_connection_lifetime=60.0,
+            init=_check_schema,
         )
 
     reader, writer = await pool(reader_pool, _POLL_S), await pool(writer_pool, statement_timeout_s)

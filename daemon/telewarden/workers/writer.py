@@ -134,5 +134,5 @@ class Writer:
             channel_id=event.channel_id,
             message_id=event.message_id,
             error=error,
-            hint="the database refuses it; see telegram_gateway.poison_events",
+            hint="the database refuses it; see `telewarden poison list`",
         )

@@ -169,16 +169,16 @@ class Connection:
             return
         match kind:
             case "bytes":
-                await self._stream.send(os.urandom(4096))
+                await self._send_bytes(os.urandom(4096))
             case "packet":
                 await self._send_raw(os.urandom(512))
             case "wrong_key":
                 await self._send_raw(key_id(auth_key) + os.urandom(16 + 16 * 20))
             case "truncated":
-                await self._stream.send(transport.frame(os.urandom(4096))[:100])
+                await self._send_bytes(transport.frame(os.urandom(4096))[:100])
                 self.drop()
             case "huge":
-                await self._stream.send((0x7FFFFFF0).to_bytes(4, "little") + os.urandom(1024))
+                await self._send_bytes((0x7FFFFFF0).to_bytes(4, "little") + os.urandom(1024))
             case "container":
                 many = struct.pack("<Ii", MessageContainer.CONSTRUCTOR_ID, 1_000_000) + os.urandom(4000)
                 await self._send(self._session_id, [(many, True)])
@@ -239,11 +239,14 @@ class Connection:
 
     async def _send_raw(self, data: bytes) -> None:
         transport = self._transport
-        if transport is None:
-            return
+        if transport is not None:
+            await self._send_bytes(lambda: transport.frame(data))
+
+    async def _send_bytes(self, data: bytes | Callable[[], bytes]) -> None:
+        """One after the other. A callable makes what a frame's number depends on when its turn has come."""
         async with self._sending:
             with anyio.move_on_after(_SEND_S) as slow:
-                await self._stream.send(transport.frame(data))
+                await self._stream.send(data() if callable(data) else data)
         if slow.cancelled_caught:
             # A client that does not read must not hold up the others' pushes.
             self.drop()

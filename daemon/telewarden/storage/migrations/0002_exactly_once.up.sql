@@ -51,5 +51,8 @@ create table telegram_gateway.poison_events (
     event bytea not null,
     error text not null,
     set_aside_at timestamptz not null default now(),
+    -- What an operator decided; until then it waits.
+    outcome text check (outcome in ('retried', 'dropped')),
+    decided_at timestamptz,
     primary key (epoch, position)
 );

@@ -1,7 +1,6 @@
--- Whether everything that waits is plain: no queued row, no waiting row that somebody processed once.
+-- Whether everything that waits is plain: no queued row, no waiting row that somebody processed once. $1: the poll floor.
 select not exists (
-    select from telegram_gateway.messages where status = 'queued' and deleted_at is null
-) and not exists (
     select from telegram_gateway.messages
-    where status = 'received' and deleted_at is null and metadata ? 'processed_by'
+    where status in ('received', 'queued') and deleted_at is null and created_at >= $1
+      and (status = 'queued' or metadata ? 'processed_by')
 ) as plain

@@ -1,0 +1,11 @@
+drop materialized view telegram_gateway.messages_hourly;
+drop materialized view telegram_gateway.messages_daily;
+drop function telegram_gateway.refresh_rollups();
+drop function telegram_gateway.upkeep(interval, integer);
+drop function telegram_gateway.drop_days(timestamptz);
+drop function telegram_gateway.add_day(date);
+drop function telegram_gateway.storage_kind();
+drop function telegram_gateway.move_poll_floor();
+drop trigger messages_poll_floor on telegram_gateway.messages;
+drop function telegram_gateway.lower_poll_floor();
+drop table telegram_gateway.poll_floor;
