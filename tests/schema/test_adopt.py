@@ -112,7 +112,8 @@ async def test_a_real_table_is_taken_over_and_what_was_flawed_is_kept_aside(serv
     assert by_id[2005]["status"] == "deleted"
     # What waits is what waited, in its order; the duplicates of what was processed do not wait again.
     async with open_database(server.dsn) as database:
-        waits = [s.message_id for s in await database.waiting(CHANNEL, ["received", "queued"], None, 10_000)]
+        waiting = await database.waiting(CHANNEL, ["received", "queued"], None, 10_000)
+    waits = [row["message_id"] for row in waiting]
     expected = {n for n in range(1, ROWS - EXTRAS + 1) if n % 3 == 0} - {2001, 2005} | {2001}
     assert set(waits) == expected
     assert len(waits) == len(expected)

@@ -65,8 +65,8 @@ def day(age_days: float) -> str:
 
 
 async def waiting(database: Database) -> list[int]:
-    states = await database.waiting(CHANNEL, ["received", "queued"], None, 1000)
-    return [state.message_id for state in states]
+    rows = await database.waiting(CHANNEL, ["received", "queued"], None, 1000)
+    return [row["message_id"] for row in rows]
 
 
 async def test_rows_of_days_that_nobody_made_get_their_days(

@@ -16,6 +16,7 @@ from telewarden.storage.cache import Cache, open_cache
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database, open_database
 from telewarden.storage.journal import Journal, open_journal
+from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
 from telewarden.workers.redis import RedisWorker
 from telewarden.workers.warmer import Warmer
@@ -53,6 +54,7 @@ class Pipeline:
     writer: Writer
     redis: RedisWorker
     warmer: Warmer
+    shelf: PoisonShelf
     reasons: list[str]
 
     @asynccontextmanager
@@ -138,5 +140,6 @@ async def open_pipeline(
             ),
             RedisWorker(cache, sync, journal, lease_s=lease_s),
             Warmer(cache, sync, journal, database, channel_ids=list(CHANNELS), lease_s=lease_s),
+            PoisonShelf(database, journal),
             reasons,
         )

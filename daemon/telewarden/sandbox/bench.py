@@ -7,13 +7,14 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from telewarden.sandbox import bench_end_to_end, bench_intake, bench_supervision
+from telewarden.sandbox import bench_end_to_end, bench_intake, bench_storage, bench_supervision
 from telewarden.sandbox.figures import Figure
 
 GROUPS: dict[str, Callable[[], Awaitable[dict[str, Figure]]]] = {
     "end_to_end": bench_end_to_end.measure,
     "supervision": bench_supervision.measure,
     "intake": bench_intake.measure,
+    "storage": bench_storage.measure,
 }
 """Every group that can be measured."""
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+from asyncpg import UniqueViolationError
 
 from telewarden.messages import (
     Acknowledged,
@@ -17,7 +18,15 @@ from telewarden.messages import (
     message_uuid,
 )
 from telewarden.storage.database import Connection
-from telewarden.storage.rows import at, message_columns, state_of, us_of
+from telewarden.storage.rows import (
+    KEY_COLUMNS,
+    MESSAGE_COLUMNS,
+    at,
+    message_columns,
+    message_row,
+    state_of,
+    us_of,
+)
 from telewarden.storage.statements import statement
 from telewarden.storage.tail import Record
 
@@ -113,8 +122,12 @@ def _earlier(
 
 async def _lock(connection: Connection, keys: Sequence[Key]) -> dict[Key, _Found]:
     pairs = [str(k.channel_id) for k in keys], [k.message_id for k in keys]
-    await connection.execute(statement("lock_keys"), *pairs)
-    rows = await connection.fetch(statement("states"), *pairs)
+    stored = await connection.fetch(statement("lock_keys"), *pairs)
+    if not stored:
+        return {}
+    rows = await connection.fetch(
+        statement("states"), [row["channel_id"] for row in stored], [row["message_id"] for row in stored]
+    )
     found = {}
     for row in rows:
         state = state_of(row) if row["status"] is not None else None
@@ -142,20 +155,33 @@ async def _insert(connection: Connection, inserts: Sequence[tuple[State, int]], 
     if not inserts:
         return
     states = [state for state, _ in inserts]
-    inserted = await connection.fetch(
-        statement("insert_keys"),
-        [str(s.channel_id) for s in states],
-        [s.message_id for s in states],
-        [s.id for s in states],
-        [at(s.created_at_us or 0) for s in states],
-        [s.version for s in states],
-        [at(s.status_at_us) for s in states],
-        [epoch] * len(states),
-        [position for _, position in inserts],
+    keys = [
+        (
+            str(state.channel_id),
+            state.message_id,
+            state.id,
+            at(state.created_at_us or 0),
+            state.version,
+            at(state.status_at_us),
+            epoch,
+            position,
+        )
+        for state, position in inserts
+    ]
+    try:
+        await _copy(connection, "message_keys", KEY_COLUMNS, keys)
+    except UniqueViolationError as error:
+        raise LostRace(f"another process stored some of these messages meanwhile ({error.detail})") from error
+    await _copy(connection, "messages", MESSAGE_COLUMNS, [message_row(state) for state in states])
+
+
+async def _copy(
+    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Rows by COPY, which costs half of an INSERT."""
+    await connection.copy_records_to_table(
+        table, schema_name="telegram_gateway", columns=columns, records=rows
     )
-    if len(inserted) < len(states):
-        raise LostRace(f"{len(states) - len(inserted)} messages were stored by another process meanwhile")
-    await connection.execute(statement("insert_messages"), *message_columns(states))
 
 
 async def _update(connection: Connection, updates: Sequence[State]) -> None:
@@ -168,6 +194,7 @@ async def _update(connection: Connection, updates: Sequence[State]) -> None:
         [s.version for s in updates],
         [at(s.status_at_us) for s in updates],
     )
+    await connection.execute(statement("sets_updated_at"))
     await connection.execute(statement("update_messages"), *message_columns(updates))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -157,8 +157,8 @@ class Database:
 
     async def waiting(
         self, channel_id: int, statuses: Sequence[str], exclude_processed_by: str | None, limit: int
-    ) -> list[State]:
-        """One channel's messages of some statuses, oldest first."""
+    ) -> Sequence[Mapping[str, Any]]:
+        """One channel's messages of some statuses, oldest first: rows, for `render_row` or `state_of`."""
         asked = (str(channel_id), list(statuses), exclude_processed_by, limit)
         async with self.reading() as connection:
             if POLLED.issuperset(statuses):
@@ -166,7 +166,8 @@ class Database:
                 rows = await connection.fetch(statement("waiting_open"), *asked, floor)
             else:
                 rows = await connection.fetch(statement("waiting"), *asked)
-        return [state_of(row) for row in rows]
+        found: Sequence[Mapping[str, Any]] = rows
+        return found
 
     async def by_id(self, message_id: UUID) -> State | None:
         """One message by its id."""
@@ -251,6 +252,17 @@ def _pairs(keys: Sequence[Key]) -> tuple[list[str], list[int]]:
     return [str(key.channel_id) for key in keys], [key.message_id for key in keys]
 
 
+class _Stateless(asyncpg.Connection):
+    """A connection whose users leave nothing behind: no settings, locks, cursors or listeners of the session.
+
+    So giving it back costs no round trip. A transaction that was left open is rolled back all the same.
+    """
+
+    def get_reset_query(self) -> str:
+        """See asyncpg."""
+        return ""
+
+
 async def _check_schema(connection: Connection) -> None:
     """Each new connection is one to a database that this version understands."""
     found = await found_version(connection)
@@ -284,6 +296,7 @@ async def open_database(
             statement_cache_size=statement_cache_size,
             max_inactive_connection_lifetime=60.0,
             init=_check_schema,
+            connection_class=_Stateless,
         )
 
     reader, writer = await pool(reader_pool, _POLL_S), await pool(writer_pool, statement_timeout_s)

@@ -11,7 +11,8 @@ from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.overlay import overlay, removals, sure_posts
-from telewarden.storage.render import render
+from telewarden.storage.render import render, render_row
+from telewarden.storage.rows import state_of
 from telewarden.storage.tail import Record, fold
 from telewarden_http.protocols import Page, Source, Unavailable, UnknownChannel, UnprocessedQuery
 
@@ -156,7 +157,9 @@ class Reader:
         rows = await self._database.waiting(
             channel_id, query.statuses, query.exclude_processed_by, query.limit + len(touched)
         )
-        states = {state.key: state for state in rows}
+        if not records:
+            return Page([render_row(row) for row in rows], Source.DATABASE, len(rows))
+        states = {state.key: state for state in map(state_of, rows)}
         elsewhere = [key for key in touched if key not in states]
         # A message that only the overlay mentions may be stored with another status, or be acknowledged already.
         states |= await self._database.by_keys(elsewhere) if elsewhere else {}

@@ -1,14 +1,63 @@
 """A message's state as the wire JSON that consumers get; the cached value is exactly this."""
 
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
 import msgspec
 
-from telewarden.messages import State, message_uuid
-from telewarden.storage.rows import full_metadata
+from telewarden.messages import State, canonical_json, message_uuid
+from telewarden.storage.rows import OWN_METADATA, full_metadata, state_of
 from telewarden_http.wire import Message, encode, iso_ms
+
+_NOTHING = msgspec.Raw(b"[]")
 
 
 def _iso(us: int | None) -> str | None:
     return None if us is None else iso_ms(us)
+
+
+def _iso_of(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def render_row(row: Mapping[str, Any]) -> bytes:
+    """A row of messages as `render` gives its state, in half the time. Times are in UTC, as the driver gives them."""
+    metadata: dict[str, object] = msgspec.json.decode(row["metadata"])
+    if row["deleted_at"] is not None or not metadata.keys().isdisjoint(OWN_METADATA):
+        # What this system wrote there is written anew, from the columns.
+        return render(state_of(row))
+    thread_id = row["thread_id"]
+    return encode(
+        Message(
+            id=str(row["id"]),
+            channel_id=row["channel_id"],
+            message_id=str(row["message_id"]),
+            thread_id=None if thread_id is None else str(thread_id),
+            source=row["source"],
+            message_type=row["message_type"],
+            text=row["text"],
+            caption=row["caption"],
+            media_type=row["media_type"],
+            media_refs=_canonical(row["media_refs"]),
+            status=row["status"],
+            received_at=_iso_of(row["received_at"]) or "",
+            telegram_date=_iso_of(row["telegram_date"]),
+            published_at=_iso_of(row["published_at"]),
+            failed_at=_iso_of(row["failed_at"]),
+            queued_at=_iso_of(row["queued_at"]),
+            reprocess_requested_at=_iso_of(row["reprocess_requested_at"]),
+            reprocessed_at=_iso_of(row["reprocessed_at"]),
+            metadata=msgspec.Raw(canonical_json(metadata) if metadata else b"{}"),
+            created_at=_iso_of(row["created_at"]) or "",
+            updated_at=_iso_of(row["updated_at"]) or "",
+        )
+    )
+
+
+def _canonical(text: str) -> msgspec.Raw:
+    """JSON as the database writes it, as this system does."""
+    return _NOTHING if text == "[]" else msgspec.Raw(canonical_json(msgspec.json.decode(text)))
 
 
 def render(state: State) -> bytes:

@@ -12,6 +12,35 @@ from telewarden_http.wire import iso_ms
 OWN_METADATA = ("processed_by", "processed_at", "deletion", "reprocess")
 """The keys of `metadata` that this system sets itself; the rest is Telegram's."""
 
+KEY_COLUMNS = (
+    "channel_id",
+    "message_id",
+    "id",
+    "created_at",
+    "content_version",
+    "status_at",
+    "epoch",
+    "position",
+)
+"""Of message_keys."""
+
+MESSAGE_COLUMNS = (
+    *(
+        "id",
+        "channel_id",
+        "message_id",
+        "thread_id",
+        "source",
+        "message_type",
+        "text",
+        "caption",
+        "media_type",
+    ),
+    *("media_refs", "status", "received_at", "telegram_date", "published_at", "failed_at", "queued_at"),
+    *("reprocess_requested_at", "reprocessed_at", "metadata", "created_at", "updated_at", "deleted_at"),
+)
+"""Of messages."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -95,12 +124,13 @@ def state_of(row: Mapping[str, Any]) -> State:
 
 
 def message_columns(states: Iterable[State]) -> Sequence[Sequence[object]]:
-    """The states as one array a column, in the order that insert_messages.sql and update_messages.sql name."""
-    rows = [_message_row(state) for state in states]
+    """The states as one array a column, in the order of MESSAGE_COLUMNS, which update_messages.sql names."""
+    rows = [message_row(state) for state in states]
     return list(zip(*rows, strict=True))
 
 
-def _message_row(state: State) -> tuple[object, ...]:
+def message_row(state: State) -> tuple[object, ...]:
+    """The state as a row, in the order of MESSAGE_COLUMNS. Raises ValueError where its post has not arrived."""
     content = state.content
     if content is None or state.created_at_us is None or state.received_at_us is None:
         raise ValueError(f"message {state.key} has not arrived; it has no row")

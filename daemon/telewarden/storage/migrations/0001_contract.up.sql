@@ -112,11 +112,13 @@ create table if not exists telegram_gateway.forwarding_rules (
     updated_at timestamptz not null default now()
 );
 
--- updated_at follows every change; a writer that sets it itself (the daemon: the time of the newest event,
--- so that every source gives the same bytes) is left alone.
+-- updated_at follows every change; a writer that sets it itself (the daemon: the time of the newest event, so that every
+-- source gives the same bytes) is left alone, also where it stays the same: it says so for its transaction.
 create or replace function telegram_gateway.touch_updated_at() returns trigger language plpgsql as $$
 begin
-    if new.updated_at is not distinct from old.updated_at and new is distinct from old then
+    if new.updated_at is not distinct from old.updated_at and new is distinct from old
+        and current_setting('telewarden.sets_updated_at', true) is distinct from 'on'
+    then
         new.updated_at := now();
     end if;
     return new;
