@@ -199,7 +199,7 @@ async def _polling(folder: Path, dsn: str) -> dict[str, Figure]:
     medians = []
     for count in SIZES.tables:
         async with _parts(folder, dsn) as parts:
-            await _fill_table(parts.bare, count)
+            await fill_table(parts.bare, count)
             await parts.database.upkeep(90)
             query = UnprocessedQuery(str(CHANNEL - 3), limit=100, statuses=("received", "queued"))
             page = await parts.reader.unprocessed(query)
@@ -226,7 +226,7 @@ async def _poll_and_ask(
     return polls, bare
 
 
-async def _fill_table(bare: "asyncpg.Connection[asyncpg.Record]", count: int) -> None:
+async def fill_table(bare: "asyncpg.Connection[asyncpg.Record]", count: int) -> None:
     """Rows over the last 30 days; the newest of each channel wait, and two in a thousand of the older ones."""
     await bare.execute(
         "select telegram_gateway.add_day((now() at time zone 'UTC')::date - n) from generate_series(0, 30) n"

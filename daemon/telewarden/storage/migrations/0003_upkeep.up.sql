@@ -93,9 +93,10 @@ begin
     return dropped;
 end $$;
 
--- What a policy of TimescaleDB would do. Harmless to repeat, and by several at once.
+-- What a policy of TimescaleDB would do. Harmless to repeat, and by several at once. Few days ahead: each poll looks into
+-- them, and what comes when none was made waits in messages_default for the next upkeep.
 create function telegram_gateway.upkeep(
-    keep interval default interval '90 days', ahead integer default 7,
+    keep interval default interval '90 days', ahead integer default 2,
     out made integer, out dropped integer, out floor timestamptz
 ) language plpgsql security definer set search_path = telegram_gateway, pg_temp as $$
 declare

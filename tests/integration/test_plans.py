@@ -1,0 +1,129 @@
+"""How the database answers on a million rows over thirty days: by index, and of the days that matter alone."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from telewarden.sandbox.bench_storage import CHANNEL, fill_table
+from telewarden.sandbox.postgres import EmbeddedPostgres
+from telewarden.storage.database import open_database
+from telewarden.storage.migrate import upgrade
+from telewarden.storage.statements import statement
+
+pytestmark = [pytest.mark.anyio, pytest.mark.integration, pytest.mark.timeout(300)]
+
+Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+ROWS = 1_000_000
+WAITING = 200
+"""How many wait in each channel."""
+NAME = str(CHANNEL - 3)
+PAIRS = ([NAME] * 100, list(range(ROWS - 2000, ROWS, 20)))
+
+
+@pytest.fixture(scope="module")
+async def sql(postgres: EmbeddedPostgres) -> AsyncIterator[Sql]:
+    """A connection to the filled database; what waits is in the last day or two."""
+    await upgrade(postgres.dsn)
+    async with open_database(postgres.dsn) as database:
+        connection = await asyncpg.connect(postgres.dsn)
+        await fill_table(connection, ROWS)
+        await database.upkeep(90)
+        yield connection
+        await connection.close()
+
+
+async def plan(sql: Sql, name: str, *arguments: object, generic: bool) -> list[dict[str, Any]]:
+    """The nodes of a statement's plan, executed; generic: as it is planned once for all arguments."""
+    mode = "force_generic_plan" if generic else "force_custom_plan"
+    async with sql.transaction():
+        await sql.execute(f"set local plan_cache_mode = {mode}; set local enable_seqscan = on")
+        explained = await sql.fetchval("explain (analyze, format json) " + statement(name), *arguments)
+    return list(nodes(json.loads(explained)[0]["Plan"]))
+
+
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from nodes(child)
+
+
+def days_touched(found: list[dict[str, Any]]) -> set[str]:
+    """The partitions that were looked into, but for those of the days to come."""
+    today = f"messages_{datetime.now(UTC):%Y%m%d}"
+    return {
+        node["Relation Name"]
+        for node in found
+        if str(node.get("Relation Name", "")).startswith("messages_2")
+        and node["Actual Loops"]
+        and node["Relation Name"] <= today
+    }
+
+
+def scanned(found: list[dict[str, Any]]) -> set[str]:
+    """Tables of messages that were read whole."""
+    return {
+        node["Relation Name"]
+        for node in found
+        if node["Node Type"] == "Seq Scan"
+        and node["Actual Loops"]
+        and "message" in node["Relation Name"]
+        # Reading all of an empty partition is reading nothing.
+        and node["Actual Rows"] + node.get("Rows Removed by Filter", 0) > 0
+    }
+
+
+async def floor(sql: Sql) -> datetime:
+    found: datetime = await sql.fetchval(statement("poll_floor"))
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 100, 1_000, 10_000])
+@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
+async def test_a_poll_looks_only_at_what_waits(sql: Sql, limit: int, generic: bool) -> None:
+    arguments = (NAME, ["received", "queued"], None, limit, await floor(sql))
+    found = await plan(sql, "waiting_open", *arguments, generic=generic)
+    assert scanned(found) == set()
+    # Of thirty days: those since the floor.
+    days = days_touched(found)
+    assert 1 <= len(days) <= 4
+    rows = await sql.fetch(statement("waiting_open"), *arguments)
+    assert len(rows) == min(limit, WAITING)
+    # No row is read but those of this channel that wait.
+    read = sum(
+        node["Actual Rows"] * node["Actual Loops"] for node in found if node.get("Relation Name") in days
+    )
+    assert read <= WAITING
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
+async def test_other_statements_use_indexes(sql: Sql, generic: bool) -> None:
+    known = await sql.fetchrow(
+        "select id, created_at from telegram_gateway.message_keys where message_id = 5000"
+    )
+    assert known is not None
+    since = await floor(sql)
+    for name, arguments in {
+        "by_id": (known["id"],),
+        "by_keys": PAIRS,
+        "states": PAIRS,
+        "lock_keys": PAIRS,
+        "done": PAIRS,
+        "pending_page": (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0), 500, [NAME], since),
+        "only_plain": (since,),
+        "rows_between": (NAME, ROWS - 2000, ROWS),
+        "channel_tops": ([NAME],),
+        "channel_bottom": (NAME,),
+    }.items():
+        found = await plan(sql, name, *arguments, generic=generic)
+        assert scanned(found) == set(), name
+        assert len(days_touched(found)) <= 4, name
+
+
+async def test_other_statuses_are_found_by_index_whatever_their_age(sql: Sql) -> None:
+    found = await plan(sql, "waiting", NAME, ["failed", "reprocess_pending"], None, 100, generic=False)
+    assert scanned(found) == set()
