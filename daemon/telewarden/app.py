@@ -28,10 +28,11 @@ from telewarden.storage.cache import Cache, open_cache
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database, open_database
 from telewarden.storage.journal import Journal, open_journal
-from telewarden.storage.journal_file import JournalError
+from telewarden.storage.journal_file import JournalDamaged, JournalError
 from telewarden.storage.migrate import HEAD, MigrationError, current, unfit
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
+from telewarden.storage.salvage import Salvaged
 from telewarden.takers import api_settings, make_takers
 from telewarden.telegram.client import ClientSettings
 from telewarden.telegram.intake import IntakeSettings, TelegramState
@@ -99,6 +100,7 @@ def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
 
 async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
     notifier = Notifier()
+    status = EXIT_UNUSABLE
     opened = anyio.Event()
     try:
         async with anyio.create_task_group() as tasks:
@@ -110,12 +112,16 @@ async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
                     print(f"telewarden: {refused}", file=sys.stderr)  # noqa: T201
                     return EXIT_UNUSABLE
                 return await _supervise(make_daemon(settings, stores, notifier), settings, read_again)
+    except* JournalDamaged as group:
+        for error in leaves(group):
+            print(f"telewarden: {error}; a fresh process saves what is good", file=sys.stderr)  # noqa: T201
+        status = EXIT_GAVE_UP
     except* JournalError as group:
         for error in leaves(group):
             print(f"telewarden: {error}", file=sys.stderr)  # noqa: T201
     finally:
         notifier.close()
-    return EXIT_UNUSABLE
+    return status
 
 
 async def _refused_schema(settings: Settings) -> str | None:
@@ -141,8 +147,11 @@ async def _open_stores(settings: Settings) -> AsyncIterator[Stores]:
                 settings.journal_file,
                 max_bytes=settings.journal.max_bytes,
                 retention_events=settings.journal.retention_events,
+                min_free_bytes=settings.journal.min_free_bytes,
             )
         )
+        if journal.salvaged is not None:
+            _tell_salvaged(journal.salvaged)
         stores = Stores(
             journal=journal,
             database=await stack.enter_async_context(
@@ -161,6 +170,19 @@ async def _open_stores(settings: Settings) -> AsyncIterator[Stores]:
             else None,
         )
         yield stores
+
+
+def _tell_salvaged(salvaged: Salvaged) -> None:
+    log.critical(
+        "journal_damaged",
+        problem=salvaged.reason,
+        put_aside=str(salvaged.aside),
+        events_kept=len(salvaged.events),
+        events_bad=len(salvaged.bad),
+        not_read_to_the_end=salvaged.unread,
+        effect="what was lost is read from Telegram again; acknowledgements among it have to come again",
+        hint="check the disk; `telewarden journal dump` shows what the old file holds",
+    )
 
 
 def _cache(settings: Settings) -> AbstractAsyncContextManager[Cache]:

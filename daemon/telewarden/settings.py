@@ -255,6 +255,9 @@ class JournalSettings(Section):
     max_bytes: int = Field(
         256 * 1024 * 1024, ge=1024 * 1024, description="events it may hold; then intake waits"
     )
+    min_free_bytes: int = Field(
+        64 * 1024 * 1024, ge=0, description="room that its disk must have; with less, intake waits"
+    )
     retention_events: int = Field(
         50_000, ge=1, description="events kept for the cache after the database has them"
     )

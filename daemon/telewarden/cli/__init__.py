@@ -2,7 +2,18 @@
 
 import typer
 
-from telewarden.cli import channels, config, database, operator, poison, run, sandbox, session, verify
+from telewarden.cli import (
+    channels,
+    config,
+    database,
+    journal,
+    operator,
+    poison,
+    run,
+    sandbox,
+    session,
+    verify,
+)
 
 app = typer.Typer(
     name="telewarden",
@@ -23,6 +34,7 @@ app.command("version")(run.version)
 app.add_typer(config.app, name="config")
 app.add_typer(channels.app, name="channels")
 app.add_typer(database.app, name="db")
+app.add_typer(journal.app, name="journal")
 app.add_typer(poison.app, name="poison")
 app.add_typer(session.app, name="session")
 app.add_typer(sandbox.app, name="sandbox")

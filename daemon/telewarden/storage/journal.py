@@ -4,11 +4,14 @@ A commit takes whatever has queued while the last one ran, so its cost is shared
 return when their events are durable. One task, started by `open_journal`, does all the writing in a thread.
 """
 
+import os
 import sqlite3
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -19,11 +22,13 @@ import msgspec
 from telewarden.messages import Event
 from telewarden.storage.acceptance import Channel, Observation, Seen
 from telewarden.storage.commit import Commit, accept_all, backfill
-from telewarden.storage.journal_file import JournalError, JournalFile, Registered
+from telewarden.storage.journal_file import JournalDamaged, JournalError, JournalFile, Registered, is_damage
+from telewarden.storage.salvage import Salvaged, finish, salvage
 from telewarden.storage.signal import Signal
 from telewarden.storage.tail import Record, Tail
 
 _RESERVE = 1.1
+_DISK_RESERVE = 0.5
 
 T = TypeVar("T")
 
@@ -50,7 +55,8 @@ class Journal:
 
     waiting: the events in the file that the database has not got.
     tail: the events after min(flushed, applied). flushed: position up to which the database has everything.
-    channels: each channel's place, by id. registered: what operators said of channels, by id. epoch: this journal's
+    salvaged: what became of a damaged one, if this one replaces it. channels: each channel's place, by id.
+    registered: what operators said of channels, by id. epoch: this journal's
     number, given by the database; None until then.
     changed: fires when events were accepted or flushed.
     """
@@ -62,9 +68,13 @@ class Journal:
         *,
         max_bytes: int,
         retention_events: int,
+        min_free_bytes: int = 0,
+        free_bytes: Callable[[], int] = lambda: sys.maxsize,
         clock_us: Callable[[], int] = wall_clock_us,
     ) -> None:
         self._file = file
+        self._min_free_bytes, self._free_bytes = min_free_bytes, free_bytes
+        self.salvaged: Salvaged | None = None
         self._max_bytes = max_bytes
         self._retention_events = retention_events
         self._clock_us = clock_us
@@ -101,7 +111,7 @@ class Journal:
     @property
     def has_room(self) -> bool:
         """Intake may go on; otherwise it pauses, and Telegram keeps its history meanwhile."""
-        return self._unflushed_bytes < self._max_bytes
+        return self._unflushed_bytes < self._max_bytes and self._free_bytes() >= self._min_free_bytes
 
     async def accept(
         self,
@@ -135,7 +145,10 @@ class Journal:
         journal.max_bytes. bounded: False for the writer, whose flush frees more than this adds. Raises JournalFull,
         JournalError.
         """
-        if bounded and self._unflushed_bytes >= self._max_bytes * _RESERVE:
+        if bounded and (
+            self._unflushed_bytes >= self._max_bytes * _RESERVE
+            or self._free_bytes() < self._min_free_bytes * _DISK_RESERVE
+        ):
             raise JournalFull(self._full_text())
 
         def job(commit: Commit) -> list[Record]:
@@ -155,12 +168,26 @@ class Journal:
         await self._submit(job)
 
     async def open_channel(self, channel: Channel) -> None:
-        """Give a channel its first place. A channel that has one keeps it."""
+        """Give a channel its first place, by the database's word: top is what is stored there.
+
+        A channel that has one keeps it. What a damaged journal held of it is accepted with that.
+        """
 
         def job(commit: Commit) -> None:
-            if channel.channel_id not in commit.channels:
-                commit.channels[channel.channel_id] = channel
-                commit.file.put_channel(channel)
+            if channel.channel_id in commit.channels:
+                return
+            place = channel
+            origin = commit.file.origin(channel.channel_id)
+            if origin is not None:
+                # A damaged journal knew it: its reading goes on from what the database has.
+                place = msgspec.structs.replace(
+                    channel, origin=origin, checkpoint=max(channel.top, origin), pts=0
+                )
+            commit.channels[channel.channel_id] = place
+            commit.file.put_channel(place)
+            held = commit.file.take_held(channel.channel_id)
+            if held:
+                commit.add(held, commit.now_us())
 
         await self._submit(job)
 
@@ -231,6 +258,9 @@ class Journal:
             try:
                 await anyio.to_thread.run_sync(_run_jobs, commit, jobs, limiter=self._limiter)
             except (sqlite3.Error, OSError) as error:
+                if is_damage(error):
+                    # What is accepted now would be lost with the rest: a fresh process saves what is good.
+                    raise JournalDamaged(f"the journal was damaged while in use: {error}") from error
                 failure = JournalError(
                     f"the journal could not be written: {error}. Check the disk that holds journal.file; "
                     "nothing was accepted"
@@ -258,6 +288,12 @@ class Journal:
         return cast(T, job.result)
 
     def _full_text(self) -> str:
+        free = self._free_bytes()
+        if free < self._min_free_bytes:
+            return (
+                f"the disk that holds journal.file has {free} bytes left, less than journal.min_free_bytes "
+                f"({self._min_free_bytes}); make room there"
+            )
         return (
             f"the journal holds {self._unflushed_bytes} bytes that the database has not taken, which is the bound "
             "(journal.max_bytes); bring the database back, or raise the bound"
@@ -284,22 +320,49 @@ def _waiting(file: JournalFile) -> list[Record]:
     ]
 
 
+def _open(path: Path) -> tuple[JournalFile, Salvaged | None]:
+    if (aside := finish(path)) is not None:
+        return JournalFile(path), Salvaged("a crash came while a damaged journal was replaced", aside)
+    try:
+        return JournalFile(path), None
+    except JournalDamaged as error:
+        salvaged = salvage(path, str(error))
+        return JournalFile(path), salvaged
+
+
+def _free_bytes(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
 @asynccontextmanager
 async def open_journal(
     path: Path,
     *,
     max_bytes: int = 256 * 1024 * 1024,
     retention_events: int = 50_000,
+    min_free_bytes: int = 0,
     clock_us: Callable[[], int] = wall_clock_us,
 ) -> AsyncIterator[Journal]:
-    """Open the journal and write its commits while the context lasts. Raises JournalError."""
-    file = await anyio.to_thread.run_sync(JournalFile, path)
+    """Open the journal and write its commits while the context lasts. Raises JournalError, JournalDamaged while in use.
+
+    One that is damaged when it is opened is put aside, and what is good of it goes on: see `salvage` and
+    `Journal.salvaged`. min_free_bytes: on its disk; with less, intake waits.
+    """
+    file, salvaged = await anyio.to_thread.run_sync(_open, path)
     try:
         # In the thread: what waits may be much, and the event loop has to turn meanwhile.
         waiting = await anyio.to_thread.run_sync(_waiting, file)
         journal = Journal(
-            file, waiting, max_bytes=max_bytes, retention_events=retention_events, clock_us=clock_us
+            file,
+            waiting,
+            max_bytes=max_bytes,
+            retention_events=retention_events,
+            min_free_bytes=min_free_bytes,
+            free_bytes=partial(_free_bytes, path.parent),
+            clock_us=clock_us,
         )
+        journal.salvaged = salvaged
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(journal.write_commits)
             yield journal

@@ -5,6 +5,7 @@ Synchronous; one thread at a time.
 
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,10 +14,16 @@ import msgspec
 from telewarden.messages import Event
 from telewarden.storage.acceptance import Channel, Known
 
-FORMAT = 3
+FORMAT = 4
 _SCHEMA = """
 create table if not exists meta (name text primary key, value integer not null) without rowid;
-create table if not exists events (position integer primary key, accepted_at_us integer not null, body blob not null);
+create table if not exists events (position integer primary key, accepted_at_us integer not null, body blob not null,
+    crc integer not null
+);
+create table if not exists held (
+    number integer primary key, channel_id integer not null, accepted_at_us integer not null, body blob not null
+);
+create table if not exists origins (channel_id integer primary key, origin integer not null) without rowid;
 create table if not exists channels (
     channel_id integer primary key, checkpoint integer not null, top integer not null,
     floor integer not null, origin integer not null, pts integer not null
@@ -36,16 +43,45 @@ _UPGRADES = {
     1: "alter table channels add column pts integer not null default 0",
     # The registry is new, and made above; an older version would not know that channels were added.
     2: "select 1",
+    3: "alter table events add column crc integer not null default 0; "
+    "update events set crc = checksum(position, accepted_at_us, body)",
 }
 """What brings a file of an older format to the next one."""
 
 encode = msgspec.msgpack.Encoder().encode
 """An event as the file keeps it."""
-_decode = msgspec.msgpack.Decoder(Event).decode
+decode = msgspec.msgpack.Decoder(Event).decode
+"""The same, read back. Raises msgspec's errors."""
+
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_HEAD_DIGITS = 20
 
 
 class JournalError(Exception):
     """The journal cannot be used; the message says what to do."""
+
+
+class JournalDamaged(JournalError):
+    """The file is not what was written to it."""
+
+
+def is_damage(error: BaseException) -> bool:
+    """SQLite says that the file is not what it should be."""
+    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGE
+
+
+def checksum(position: int, accepted_at_us: int, body: bytes) -> int:
+    """Of an event as it is written."""
+    return zlib.crc32(body, zlib.crc32(b"%d %d" % (position, accepted_at_us)))
+
+
+def is_sound(position: int, accepted_at_us: int, body: bytes, crc: int) -> bool:
+    """An event is what was written. Raises TypeError where its columns are not even of their kinds."""
+    return checksum(position, accepted_at_us, body) == crc
+
+
+SIDE_FILES = ("-wal", "-shm", ".head")
+"""What the names of the files beside a journal end in."""
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -62,41 +98,84 @@ class Registered(msgspec.Struct, frozen=True):
     paused: bool = False
 
 
+def _unusable(path: Path, error: Exception) -> JournalError:
+    return JournalError(
+        f"journal {path}: {error}. Another Telewarden may be using it, or its folder is not writable; stop the other "
+        "one, or set journal.file"
+    )
+
+
 class JournalFile:
-    """One SQLite file. Raises JournalError when it cannot be opened, belongs to another format or is in use."""
+    """One SQLite file, and beside it one that tells its newest position, by which a lost write-ahead log is noticed.
+
+    Raises JournalDamaged where it is not what was written, JournalError when it cannot be opened, belongs to another
+    format or is in use.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._head = -1
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2.0)
-            self._db.execute("pragma journal_mode = wal")
-            self._db.execute("pragma synchronous = full")
-            # One process: the lock is held until the file is closed, and a second process is told so.
-            self._db.execute("pragma locking_mode = exclusive")
-            self._db.execute("begin exclusive")
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-            self._db.execute("insert or ignore into meta values ('format', ?)", (FORMAT,))
-            while (older := self.meta("format") or FORMAT) in _UPGRADES:
-                self._db.execute(_UPGRADES[older])
-                self.set_meta("format", older + 1)
-            self._db.execute("commit")
         except (sqlite3.Error, OSError) as error:
-            raise JournalError(
-                f"journal {path}: {error}. Another Telewarden may be using it, or its folder is not writable; "
-                "stop the other one, or set journal.file"
-            ) from error
-        found = self.meta("format")
-        if found != FORMAT:
+            raise _unusable(path, error) from error
+        try:
+            self._open(path)
+        except (sqlite3.Error, OSError) as error:
             self.close()
+            if is_damage(error):
+                raise JournalDamaged(f"journal {path} is damaged: {error}") from error
+            raise _unusable(path, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, path: Path) -> None:
+        self._db.create_function("checksum", 3, checksum, deterministic=True)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = full")
+        # One process: the lock is held until the file is closed, and a second process is told so.
+        self._db.execute("pragma locking_mode = exclusive")
+        self._db.execute("begin exclusive")
+        found = self._db.execute("pragma quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise JournalDamaged(f"journal {path} is damaged: {found}")
+        old = self._db.execute("select count(*) from sqlite_master where name = 'meta'").fetchone()[0]
+        format_ = (self.meta("format") if old else None) or FORMAT
+        while format_ in _UPGRADES:
+            for statement in _UPGRADES[format_].split(";"):
+                self._db.execute(statement)
+            format_ += 1
+        if format_ != FORMAT:
             raise JournalError(
-                f"journal {path} has format {found}, this version reads {FORMAT}; use the version that wrote it"
+                f"journal {path} has format {format_}, this version reads {FORMAT}; use the version that wrote it"
+            )
+        for statement in _SCHEMA.split(";"):
+            self._db.execute(statement)
+        self.set_meta("format", FORMAT)
+        self._db.execute("commit")
+        self._head = os.open(f"{path}.head", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        told, head = os.pread(self._head, _HEAD_DIGITS, 0), self.head()
+        if told.isdigit() and int(told) > head:
+            raise JournalDamaged(
+                f"journal {path} ends at position {head}, although {int(told)} was reached: its write-ahead log is "
+                "damaged or gone"
+            )
+        bad = self._db.execute(
+            "select count(*), min(position) from events where crc <> checksum(position, accepted_at_us, body)"
+        ).fetchone()
+        if bad[0]:
+            raise JournalDamaged(
+                f"journal {path} is damaged: {bad[0]} events, from {bad[1]} on, are not what was written"
             )
 
     def close(self) -> None:
         """Give the file up."""
         self._db.close()
+        if self._head >= 0:
+            os.close(self._head)
+            self._head = -1
 
     def begin(self) -> None:
         """Start the transaction that the following writes belong to."""
@@ -105,6 +184,8 @@ class JournalFile:
     def commit(self) -> None:
         """Make the writes durable: when this returns they are on disk."""
         self._db.execute("commit")
+        # Not synced: it is never ahead of what is.
+        os.pwrite(self._head, b"%0*d" % (_HEAD_DIGITS, self.head()), 0)
 
     def rollback(self) -> None:
         """Undo the writes since `begin`."""
@@ -127,7 +208,36 @@ class JournalFile:
 
     def append(self, rows: Sequence[tuple[int, int, bytes]]) -> None:
         """Write events: (position, accepted at, encoded event)."""
-        self._db.executemany("insert into events values (?, ?, ?)", rows)
+        self._db.executemany(
+            "insert into events values (?, ?, ?, ?)", [(*row, checksum(*row)) for row in rows]
+        )
+
+    def hold(self, channel_id: int, accepted_at_us: int, body: bytes) -> None:
+        """Keep an encoded event of a damaged journal until its channel is opened."""
+        self._db.execute(
+            "insert into held (channel_id, accepted_at_us, body) values (?, ?, ?)",
+            (channel_id, accepted_at_us, body),
+        )
+
+    def take_held(self, channel_id: int) -> list[Event]:
+        """A channel's held events, in their order; they are held no more."""
+        rows = self._db.execute("select body from held where channel_id = ? order by number", (channel_id,))
+        events = [decode(row[0]) for row in rows]
+        self._db.execute("delete from held where channel_id = ?", (channel_id,))
+        return events
+
+    def held(self) -> int:
+        """How many events are held."""
+        return int(self._db.execute("select count(*) from held").fetchone()[0])
+
+    def put_origin(self, channel_id: int, origin: int) -> None:
+        """Keep where a channel's reading began in a damaged journal."""
+        self._db.execute("insert or replace into origins values (?, ?)", (channel_id, origin))
+
+    def origin(self, channel_id: int) -> int | None:
+        """That; None where nothing is known of it."""
+        row = self._db.execute("select origin from origins where channel_id = ?", (channel_id,)).fetchone()
+        return None if row is None else int(row[0])
 
     def events(self, after: int) -> Iterable[tuple[int, int, Event, int]]:
         """(position, accepted at, event, size in bytes) of every event after a position, oldest first."""
@@ -135,10 +245,10 @@ class JournalFile:
             "select position, accepted_at_us, body from events where position > ? order by position", (after,)
         )
         for position, accepted_at_us, body in rows:
-            yield position, accepted_at_us, _decode(body), len(body)
+            yield position, accepted_at_us, decode(body), len(body)
 
     def forget(self, up_to: int) -> None:
-        """Drop the events up to a position."""
+        """Drop the events up to a position, to which `flushed` is set in the same transaction."""
         self._db.execute("delete from events where position <= ?", (up_to,))
 
     def channels(self) -> list[Channel]:

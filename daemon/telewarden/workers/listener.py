@@ -248,8 +248,8 @@ class Listener:
             try:
                 records = await self._journal.accept(observations, checkpoint, pts)
                 break
-            except JournalFull:
-                self._state.problem = "the journal is full: intake waits for the database"
+            except JournalFull as error:
+                self._state.problem = f"intake waits: {error}"
                 with anyio.move_on_after(_ROOM_S):
                     await self._journal.changed.wait_until(lambda: self._journal.has_room)
             except JournalError as error:

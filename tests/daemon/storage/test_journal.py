@@ -175,6 +175,7 @@ async def test_a_journal_of_the_first_format_is_brought_up_to_date(tmp_path: Pat
         await journal.open_channel(Channel(-1001, checkpoint=5, top=6))
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("alter table channels drop column pts")
+        database.execute("alter table events drop column crc")
         database.execute("update meta set value = 1 where name = 'format'")
     async with open_journal(path) as journal:
         assert journal.channels[-1001] == Channel(-1001, checkpoint=5, top=6, pts=0)
