@@ -3,7 +3,6 @@
 Nothing starts from nothing in silence: what cannot be read is told, and asked for again.
 """
 
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -78,7 +77,7 @@ def finish(path: Path) -> Path | None:
     # The old log first: beside the new file it would be taken for its own.
     for suffix in (*SIDE_FILES, ""):
         with suppress(FileNotFoundError):
-            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
     _ready(path).rename(path)
     return aside
 

@@ -12,7 +12,6 @@ from support.histories import CHANNEL
 from support.operator import telewarden
 from telewarden.cli import app
 from telewarden.messages import Acknowledged, Content, Deleted, Event, Posted
-from telewarden.storage import salvage as module
 from telewarden.storage.acceptance import Channel, Gone, Seen
 from telewarden.storage.journal import Journal, JournalFull, open_journal
 from telewarden.storage.journal_file import JournalDamaged, JournalError, Registered
@@ -158,23 +157,24 @@ async def test_a_torn_end_of_the_log_was_answered_to_nobody_and_is_no_damage(tmp
 async def test_a_crash_while_it_is_replaced_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
 ) -> None:
+    """Each rename: the new one made ready, the old one's position and then itself aside, the new one to its place."""
     path = tmp_path / "journal.sqlite"
     await filled(path)
     change(path, "update events set body = x'00' where position = 5")
-    real, left = module.os.rename, [renames]
+    real, left = Path.rename, [renames]
 
     class Crash(BaseException):
         pass
 
-    def rename(old: str, new: str) -> None:
-        if Path(old).exists():
+    def rename(old: Path, new: Path | str) -> Path:
+        if old.exists():
             if not left[0]:
                 raise Crash
             left[0] -= 1
-        real(old, new)
+        return real(old, new)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module.os, "rename", rename)
+        patched.setattr(Path, "rename", rename)
         try:
             async with open_journal(path):
                 pass
