@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
@@ -235,3 +236,25 @@ async def test_the_next_address_is_taken_when_the_first_is_dead_or_read_only(ser
 async def stored_ids(sql: Sql) -> list[int]:
     rows = await sql.fetch("select message_id from telegram_gateway.messages order by message_id")
     return [row["message_id"] for row in rows]
+
+
+async def test_a_password_that_was_changed_is_waited_for(
+    pipeline: Pipeline, sql: Sql, servers: Servers
+) -> None:
+    parts = urlsplit(servers.dsn)
+    async with pipeline.running("writer"):
+        await pipeline.accept([post(1, "before")])
+        await pipeline.flushed()
+        await sql.execute(f"alter role {parts.username} password 'another'")
+        try:
+            await sql.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = current_database() and pid <> pg_backend_pid()"
+            )
+            await pipeline.accept([post(2, "meanwhile")])
+            assert (await pipeline.poll())[1][-1:] == ["meanwhile"]
+            assert pipeline.journal.backlog
+        finally:
+            await sql.execute(f"alter role {parts.username} password '{parts.password}'")
+        await pipeline.flushed()
+    assert await stored_ids(sql) == [1, 2]

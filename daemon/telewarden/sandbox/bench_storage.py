@@ -81,7 +81,7 @@ async def measure() -> dict[str, Figure]:
     """All figures of the group."""
     with tempfile.TemporaryDirectory(prefix="telewarden-bench-") as folder:
         # The server may be another user's process.
-        Path(folder).chmod(0o711)  # noqa: S103
+        Path(folder).chmod(0o711)
         async with EmbeddedPostgres.start(Path(folder) / "postgres") as postgres:
             await upgrade(postgres.dsn)
             figures = await _writing(Path(folder), postgres.dsn)
