@@ -92,6 +92,7 @@ async def test_a_poll_looks_only_at_what_waits(sql: Sql, limit: int, generic: bo
     days = days_touched(found)
     assert 1 <= len(days) <= 4
     rows = await sql.fetch(statement("waiting_open"), *arguments)
+    assert {row["poll_floor"] for row in rows} == {arguments[-1]}
     assert len(rows) == min(limit, WAITING)
     # No row is read but those of this channel that wait.
     read = sum(

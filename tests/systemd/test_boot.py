@@ -264,4 +264,4 @@ async def test_stop_ends_it_in_time_and_leaves_nothing_over(running: Booted) -> 
     assert (await machine.try_("pgrep", "--uid", USER))[0] == 1
     assert (await machine.run("find", "/tmp", "/var/tmp", "-name", f"systemd-private-*{UNIT}*")) == ""
     left = {file.name for file in machine.path(str(STATE)).iterdir()}
-    assert left == {"telewarden.session", "telewarden.session.lock", "journal.sqlite"}
+    assert left == {"telewarden.session", "telewarden.session.lock", "journal.sqlite", "journal.sqlite.head"}

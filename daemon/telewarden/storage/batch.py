@@ -110,6 +110,8 @@ def _with_id(state: State) -> State:
 def _earlier(
     key: Key, state: State | None, events: Sequence[Record], merged: State
 ) -> list[tuple[Key, int, Content]]:
+    if state is None and len(events) == 1:
+        return []
     contents = {
         record.event.version: record.event.content
         for record in events

@@ -89,6 +89,7 @@ class Database:
         self._clock_s = clock_s
         # The health worker's ping closes it as soon as the database is back; a poll tries only if nobody else did.
         self.breaker = Breaker(_BREAKER_OPEN_S)
+        self._floor: datetime | None = None
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
@@ -162,12 +163,24 @@ class Database:
         asked = (str(channel_id), list(statuses), exclude_processed_by, limit)
         async with self.reading() as connection:
             if POLLED.issuperset(statuses):
-                floor = await connection.fetchval(statement("poll_floor"))
-                rows = await connection.fetch(statement("waiting_open"), *asked, floor)
-            else:
-                rows = await connection.fetch(statement("waiting"), *asked)
-        found: Sequence[Mapping[str, Any]] = rows
-        return found
+                return await self._since_floor(connection, asked)
+            rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement("waiting"), *asked)
+        return rows
+
+    async def _since_floor(
+        self, connection: Connection, asked: Sequence[object]
+    ) -> Sequence[Mapping[str, Any]]:
+        """What waits, looked for from the poll floor of the last answer on; once more if that has come down since."""
+        if self._floor is None:
+            self._floor = await connection.fetchval(statement("poll_floor"))
+        while True:
+            since = self._floor
+            rows: Sequence[Mapping[str, Any]] = await connection.fetch(
+                statement("waiting_open"), *asked, since
+            )
+            self._floor = rows[0]["poll_floor"]
+            if self._floor >= since:
+                return rows if rows[0]["id"] is not None else []
 
     async def by_id(self, message_id: UUID) -> State | None:
         """One message by its id."""

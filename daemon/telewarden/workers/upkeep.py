@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 UPKEEP_S = 900.0
 """Heartbeat time-out: the longest that dropping old days and refreshing the roll-ups may take."""
 _RETRY_S = 30.0
-_BEAT_S = 10.0
+_BEAT_S = 1.0
 
 
 class Upkeep:
