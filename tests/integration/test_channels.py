@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
 import pytest
 
 from support.operator import command_of, environment, telewarden
+from support.stacks import consumer, polled
 from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.stack import Stack, start_stack
 
@@ -42,15 +42,6 @@ async def refused(stack: Stack, *arguments: str) -> str:
 async def listed(stack: Stack) -> dict[int, dict[str, Any]]:
     rows = json.loads(await done(stack, "channels", "list", "--json"))["channels"]
     return {int(row["channelId"]): row for row in rows}
-
-
-async def polled(stack: Stack, channel_id: int) -> list[str]:
-    headers = {"X-API-Key": stack.daemon.api_key}
-    async with httpx.AsyncClient(base_url=stack.daemon.url, headers=headers, trust_env=False) as client:
-        answer = await client.get("/api/messages/unprocessed", params={"channel": str(channel_id)})
-    if answer.status_code != 200:
-        return [f"{answer.status_code}"]
-    return [message["text"] for message in answer.json()["data"]]
 
 
 async def until(look: Callable[[], Any], wanted: object) -> None:
@@ -99,8 +90,7 @@ async def test_the_comments_of_a_discussion_group_are_polled_with_their_threads(
         group.channel_id, "an answer", reply_to=comment.message_id, thread=copy.message_id
     )
     await until(lambda: polled(stack, group.channel_id), ["a signal", "a comment", "an answer"])
-    headers = {"X-API-Key": stack.daemon.api_key}
-    async with httpx.AsyncClient(base_url=stack.daemon.url, headers=headers, trust_env=False) as client:
+    async with consumer(stack) as client:
         answer = await client.get("/api/messages/unprocessed", params={"channel": str(group.channel_id)})
     thread, comments = str(copy.message_id), "channel_post_comment"
     assert [(m["threadId"], m["messageType"]) for m in answer.json()["data"]] == [

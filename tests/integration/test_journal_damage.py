@@ -5,29 +5,23 @@ from contextlib import closing
 from pathlib import Path
 
 import anyio
-import httpx
 import pytest
 
+from support.stacks import consumer, polled, stored
 from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.stack import CONSUMER, Stack, start_stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 
-async def waiting(stack: Stack, channel: int) -> list[str]:
-    headers = {"X-API-Key": stack.daemon.api_key}
-    async with httpx.AsyncClient(base_url=stack.daemon.url, headers=headers, trust_env=False) as client:
-        answer = await client.get("/api/messages/unprocessed", params={"channel": str(channel)})
-    return [message["text"] for message in answer.json()["data"]]
-
-
 async def until(stack: Stack, channel: int, wanted: list[str], *, either: str | None = None) -> None:
     """Until a poll gives what is wanted. either: may be there or not."""
-    seen: list[str] = []
+    seen = await polled(stack, channel)
     try:
         with anyio.fail_after(30):
-            while sorted(set(seen := await waiting(stack, channel)) - {either}) != sorted(wanted):
-                await anyio.sleep(0.1)
+            while sorted(text for text in seen if text != either) != sorted(wanted):
+                await anyio.sleep(0.05)
+                seen = await polled(stack, channel)
     except TimeoutError:
         raise AssertionError(f"{seen} instead of {wanted}; {stack.daemon.log_end(30)}") from None
 
@@ -40,18 +34,13 @@ async def test_what_a_damaged_journal_lost_is_read_from_telegram_again(tmp_path:
         async with daemon_running(stack):
             await stack.control.post_many(channel, ["stored 1", "stored 2"])
             await until(stack, channel, ["stored 1", "stored 2"])
-            with anyio.fail_after(20):
-                while len(await stack.rows()) < 2:
-                    await anyio.sleep(0.05)
+            await stored(stack, 2)
             # What comes now is in the journal alone.
             await stack.postgres.kill()
             done = await stack.control.post_many(channel, [f"waits {n}" for n in range(10)])
             everything = ["stored 1", "stored 2", *(f"waits {n}" for n in range(10))]
             await until(stack, channel, everything)
-            headers = {"X-API-Key": stack.daemon.api_key}
-            async with httpx.AsyncClient(
-                base_url=stack.daemon.url, headers=headers, trust_env=False
-            ) as client:
+            async with consumer(stack) as client:
                 body = {
                     "messageIds": [str(done.message_ids[0])],
                     "processedBy": CONSUMER,
@@ -75,9 +64,7 @@ async def test_what_a_damaged_journal_lost_is_read_from_telegram_again(tmp_path:
             # With the whole journal the acknowledgement is lost, unless the cache had it.
             either = "waits 0" if damage == "the whole file" else None
             await until(stack, channel, expected, either=either)
-            with anyio.fail_after(30):
-                while len(await stack.rows()) < len(everything):
-                    await anyio.sleep(0.05)
+            await stored(stack, len(everything))
             rows = await stack.rows()
             assert sorted(row.text or "" for _, row in rows) == sorted(everything)
             assert "journal_damaged" in stack.daemon.log_end(400)

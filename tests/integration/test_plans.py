@@ -41,7 +41,7 @@ async def plan(sql: Sql, name: str, *arguments: object, generic: bool) -> list[d
     """The nodes of a statement's plan, executed; generic: as it is planned once for all arguments."""
     mode = "force_generic_plan" if generic else "force_custom_plan"
     async with sql.transaction():
-        await sql.execute(f"set local plan_cache_mode = {mode}; set local enable_seqscan = on")
+        await sql.execute(f"set local plan_cache_mode = {mode}")
         explained = await sql.fetchval("explain (analyze, format json) " + statement(name), *arguments)
     return list(nodes(json.loads(explained)[0]["Plan"]))
 

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from support.operator import command_of, environment
+from support.stacks import stored
 from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.stack import start_stack
 from telewarden.storage.migrate import HEAD, stamp, upgrade
@@ -38,9 +39,7 @@ async def test_an_older_schema_is_told_and_intake_goes_on_until_it_is_upgraded(t
         async with daemon_running(stack):
             # The journal has learned from the database where its channels end; another version takes the schema back.
             await stack.control.post(stack.channel_ids[0], "before")
-            with anyio.fail_after(20):
-                while len(await stack.rows()) < 1:
-                    await anyio.sleep(0.05)
+            await stored(stack, 1)
             stack.daemon.kill()
         await stamp(stack.postgres.dsn, HEAD - 1)
         stack.daemon.start()
@@ -49,7 +48,5 @@ async def test_an_older_schema_is_told_and_intake_goes_on_until_it_is_upgraded(t
             while "telewarden db upgrade" not in str(await stack.daemon.health()):
                 await anyio.sleep(0.05)
         await stamp(stack.postgres.dsn, HEAD)
-        with anyio.fail_after(20):
-            while len(await stack.rows()) < 2:
-                await anyio.sleep(0.05)
+        await stored(stack, 2)
         await stack.daemon.stop()

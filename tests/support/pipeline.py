@@ -10,6 +10,7 @@ import msgspec
 
 from telewarden.failpoints import FailPoint
 from telewarden.messages import Content
+from telewarden.sandbox.alone import AloneContext
 from telewarden.storage.acceptance import Channel, Observation, Seen
 from telewarden.storage.acknowledger import JournalAcknowledger
 from telewarden.storage.cache import Cache, open_cache
@@ -24,21 +25,6 @@ from telewarden.workers.writer import Writer
 from telewarden_http.protocols import MarkProcessed, Page, Source, UnprocessedQuery
 
 CHANNELS = (-1001649127710, -1001649127711)
-
-
-class Context:
-    """A worker's context that nobody listens to."""
-
-    name = "test"
-
-    def ready(self) -> None:
-        """Nothing waits for it."""
-
-    def beat(self) -> None:
-        """Nothing watches it."""
-
-    def status(self, text: str) -> None:
-        """Nothing shows it."""
 
 
 @dataclass
@@ -62,7 +48,7 @@ class Pipeline:
         """Some of the workers: "writer", "redis", "warmer"; all of them if none is named."""
         async with anyio.create_task_group() as tasks:
             for name in names or ("writer", "redis", "warmer"):
-                tasks.start_soon(getattr(self, name).run, Context())
+                tasks.start_soon(getattr(self, name).run, AloneContext())
             yield
             tasks.cancel_scope.cancel()
 

@@ -19,6 +19,7 @@ import anyio
 
 from telewarden.channels import ChannelSet
 from telewarden.messages import Posted
+from telewarden.sandbox.alone import AloneContext
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal, open_journal
 from telewarden.telegram.client import ClientSettings
@@ -34,21 +35,6 @@ class _Nothing:
 
     async def channel_tops(self, channel_ids: Sequence[int]) -> Mapping[int, int]:
         return dict.fromkeys(channel_ids, 0)
-
-
-class _Context:
-    """A worker's context without a supervisor."""
-
-    name = "listener"
-
-    def ready(self) -> None:
-        """Nobody waits for it."""
-
-    def beat(self) -> None:
-        """Nobody listens to it."""
-
-    def status(self, text: str) -> None:
-        """Nobody reads it."""
 
 
 async def take_in(
@@ -67,7 +53,7 @@ async def take_in(
         listener = Listener(feed, journal, nothing, state, channels, IntakeSettings())
         began_s = time.monotonic()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.run, _Context())
+            tasks.start_soon(listener.run, AloneContext())
             with anyio.fail_after(_TIMEOUT_S):
                 while not state.caught_up:
                     await anyio.sleep(0.01)

@@ -10,9 +10,9 @@ import anyio
 import pytest
 import trio.testing
 
-from support.pipeline import Context
 from telewarden.channels import ChannelSet
 from telewarden.messages import Content, Deleted, Edited, Event, Posted
+from telewarden.sandbox.alone import AloneContext
 from telewarden.storage.acceptance import Channel, Gone, Observation, Seen
 from telewarden.storage.database import DatabaseUnavailable
 from telewarden.storage.journal import Journal, open_journal
@@ -243,7 +243,7 @@ class Intake:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.listener.run, Context())
+            tasks.start_soon(self.listener.run, AloneContext())
             yield
             tasks.cancel_scope.cancel()
 
