@@ -3,8 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -24,15 +23,11 @@ from telewarden.notify import Notifier
 from telewarden.reload import Reloaded, Reloader, Taker
 from telewarden.settings import Settings
 from telewarden.storage.acknowledger import JournalAcknowledger
-from telewarden.storage.cache import Cache, open_cache
 from telewarden.storage.cache_sync import CacheSync
-from telewarden.storage.database import Database, open_database
-from telewarden.storage.journal import Journal, open_journal
 from telewarden.storage.journal_file import JournalDamaged, JournalError
-from telewarden.storage.migrate import HEAD, MigrationError, current, unfit
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
-from telewarden.storage.salvage import Salvaged
+from telewarden.stores import Stores, open_stores, refused_schema
 from telewarden.takers import api_settings, make_takers
 from telewarden.telegram.client import ClientSettings
 from telewarden.telegram.intake import IntakeSettings, TelegramState
@@ -72,15 +67,6 @@ _STOP_S = 9.0
 _LOOP_TURN_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """The open stores. cache: None where none is configured."""
-
-    journal: Journal
-    database: Database
-    cache: Cache | None
-
-
 def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
     """Run the daemon until it is told to stop. Returns the process's exit status.
 
@@ -105,9 +91,9 @@ async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(notifier.extend_timeout_until, opened, "opening the journal")
-            async with _open_stores(settings) as stores:
+            async with open_stores(settings) as stores:
                 opened.set()
-                refused = await _refused_schema(settings)
+                refused = await refused_schema(settings)
                 if refused is not None:
                     print(f"telewarden: {refused}", file=sys.stderr)  # noqa: T201
                     return EXIT_UNUSABLE
@@ -122,81 +108,6 @@ async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
     finally:
         notifier.close()
     return status
-
-
-async def _refused_schema(settings: Settings) -> str | None:
-    """Why this version must not touch that database: another, newer one has upgraded it.
-
-    A database that is down, or not upgraded yet, is waited for while intake and the cache work; each connection looks.
-    """
-    database = settings.database
-    try:
-        found = await current(database.dsn.get_secret_value(), timeout_s=database.connect_timeout_s)
-    except MigrationError as error:
-        log.info("schema_not_looked_at", why=str(error))
-        return None
-    return unfit(found) if found is not None and found > HEAD else None
-
-
-@asynccontextmanager
-async def _open_stores(settings: Settings) -> AsyncIterator[Stores]:
-    database = settings.database
-    async with AsyncExitStack() as stack:
-        journal = await stack.enter_async_context(
-            open_journal(
-                settings.journal_file,
-                max_bytes=settings.journal.max_bytes,
-                retention_events=settings.journal.retention_events,
-                min_free_bytes=settings.journal.min_free_bytes,
-            )
-        )
-        if journal.salvaged is not None:
-            _tell_salvaged(journal.salvaged)
-        stores = Stores(
-            journal=journal,
-            database=await stack.enter_async_context(
-                open_database(
-                    database.dsn.get_secret_value(),
-                    reader_pool=database.reader_pool,
-                    writer_pool=database.writer_pool,
-                    statement_timeout_s=database.statement_timeout_s,
-                    connect_timeout_s=database.connect_timeout_s,
-                    statement_cache_size=database.statement_cache_size,
-                    auto_migrate=database.auto_migrate,
-                )
-            ),
-            cache=await stack.enter_async_context(_cache(settings))
-            if settings.cache.url is not None
-            else None,
-        )
-        yield stores
-
-
-def _tell_salvaged(salvaged: Salvaged) -> None:
-    log.critical(
-        "journal_damaged",
-        problem=salvaged.reason,
-        put_aside=str(salvaged.aside),
-        events_kept=len(salvaged.events),
-        events_bad=len(salvaged.bad),
-        not_read_to_the_end=salvaged.unread,
-        effect="what was lost is read from Telegram again; acknowledgements among it have to come again",
-        hint="check the disk; `telewarden journal dump` shows what the old file holds",
-    )
-
-
-def _cache(settings: Settings) -> AbstractAsyncContextManager[Cache]:
-    cache = settings.cache
-    assert cache.url is not None
-    return open_cache(
-        cache.url.get_secret_value(),
-        prefix=cache.prefix,
-        timeout_s=cache.timeout_s,
-        body_ttl_s=cache.body_ttl_s,
-        dedup_ttl_s=cache.dedup_ttl_s,
-        tombstone_ttl_s=cache.tombstone_ttl_s,
-        pending_bound=cache.pending_bound,
-    )
 
 
 @dataclass(frozen=True, slots=True)

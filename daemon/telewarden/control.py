@@ -55,8 +55,8 @@ _DIFFERENCES_A_LINE = 200
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an operator asks for. worker: which one to restart; for tests, to break, and how: kind.
 
-    channels, since_s, repair: see `Verifier.verify`. about: what is wanted of channels. For "poison", worker is the
-    action and ids are what it is done to.
+    channels, since_s, repair: see `Verifier.verify`. about: what is wanted of channels. poison, ids: what to do to
+    which of the events that the database refused.
     """
 
     command: Literal["ps", "restart", "fault", "verify", "channels", "poison"]
@@ -66,6 +66,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since_s: float = 0.0
     repair: bool = False
     about: ChannelRequest | None = None
+    poison: Literal["list", "retry", "drop"] | None = None
     ids: tuple[str, ...] = ()
 
 
@@ -248,7 +249,7 @@ class ControlServer:
             case "fault":
                 return self._break(request)
             case "poison":
-                return await self._poison(request.worker, request.ids)
+                return await self._poison(request)
             case _:
                 return Answer(False, f"{request.command} says nothing of what is wanted")
 
@@ -272,18 +273,18 @@ class ControlServer:
             return Answer(False, f"{worker} was not restarted: {error}")
         return Answer(True, f"{worker} is ready again, after {anyio.current_time() - began_s:.2f} s")
 
-    async def _poison(self, action: str, ids: tuple[str, ...]) -> Answer:
+    async def _poison(self, request: Request) -> Answer:
         try:
-            match action:
+            match request.poison:
                 case "list":
                     rows, total = await self._shelf.rows()
                     return Answer(True, poison=tuple(rows), total=total)
                 case "retry":
-                    return Answer(True, f"{await self._shelf.retry(ids)} events are tried again")
+                    return Answer(True, f"{await self._shelf.retry(request.ids)} events are tried again")
                 case "drop":
-                    return Answer(True, f"{await self._shelf.drop(ids)} events are not tried again")
-                case _:
-                    return Answer(False, f"{action!r} cannot be done to events; list, retry and drop can")
+                    return Answer(True, f"{await self._shelf.drop(request.ids)} events are not tried again")
+                case None:
+                    return Answer(False, "poison says nothing of what is wanted: list, retry or drop")
         except (NoSuchPoison, DatabaseUnavailable, JournalError) as error:
             return Answer(False, str(error))
 

@@ -29,7 +29,7 @@ FileOption = Annotated[
 @app.command()
 def stat(config: ConfigOption = None, set_: SetOption = None, file: FileOption = None) -> None:
     """Show how much it holds, and how far it has come."""
-    _, found = _look(config, set_, file)
+    found = _look(config, set_, file)
     kinds = Counter(type(event).__name__.lower() for _, event in found.events)
     print(f"format {found.meta.get('format', '?')}, epoch {found.meta.get('epoch', 'none yet')}")
     print(f"reached position {found.head}; the database has all up to {found.meta.get('flushed', 0)}")
@@ -48,7 +48,7 @@ def dump(
     """Show the events that wait for the database, oldest first: one JSON object a line."""
     import msgspec
 
-    _, found = _look(config, set_, file)
+    found = _look(config, set_, file)
     for at_us, event in found.events[:limit]:
         line = {"event": type(event).__name__.lower(), "acceptedAtUs": at_us, **_fields(event)}
         print(msgspec.json.encode(line).decode())
@@ -57,25 +57,16 @@ def dump(
 @app.command()
 def verify(config: ConfigOption = None, set_: SetOption = None, file: FileOption = None) -> None:
     """Read all of it and check every event: exit status 1 if it is damaged."""
-    path, found = _look(config, set_, file)
-    problems = [f"{part} cannot be read to the end" for part in found.unread]
-    if found.bad:
-        problems.append(f"{len(found.bad)} events, from {min(found.bad)} on, are not what was written")
-    head = Path(f"{path}.head")
-    told = head.read_bytes().strip() if head.exists() else b""
-    if told.isdigit() and int(told) > found.head:
-        problems.append(
-            f"position {int(told)} was reached, and it ends at {found.head}: its log is damaged or gone"
-        )
-    for problem in problems:
+    found = _look(config, set_, file)
+    for problem in found.problems:
         print(problem)
     print(f"{len(found.events)} events are sound")
-    if problems:
+    if found.problems:
         print("a daemon that is started with it puts it aside and goes on with what is sound")
         raise typer.Exit(EXIT_DAMAGED)
 
 
-def _look(config: Path | None, set_: list[str] | None, file: Path | None) -> "tuple[Path, Salvaged]":
+def _look(config: Path | None, set_: list[str] | None, file: Path | None) -> "Salvaged":
     from telewarden.storage.salvage import inspect
 
     path = file or settings_without_secrets(config, set_).journal_file
@@ -84,7 +75,7 @@ def _look(config: Path | None, set_: list[str] | None, file: Path | None) -> "tu
     try:
         if _in_use(path):
             fail(f"a daemon uses {path}: stop it first, or look at /health and /metrics", EXIT_CANNOT_LOOK)
-        return path, inspect(path)
+        return inspect(path)
     except OSError as error:
         fail(f"{path} cannot be read: {error.strerror}", EXIT_CANNOT_LOOK)
 

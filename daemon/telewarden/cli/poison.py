@@ -1,7 +1,7 @@
 """`telewarden poison`: events that the database refused, through the running daemon."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -10,6 +10,8 @@ from telewarden.cli.options import ConfigOption, SetOption
 
 if TYPE_CHECKING:
     from telewarden.control import Answer
+
+Action: TypeAlias = Literal["list", "retry", "drop"]
 
 app = typer.Typer(help="Events that the database refused.", no_args_is_help=True)
 
@@ -52,7 +54,7 @@ def drop(ids: IdArguments, config: ConfigOption = None, set_: SetOption = None) 
     print(_ask(config, set_, "drop", tuple(ids)).text)
 
 
-def _ask(config: Path | None, set_: list[str] | None, action: str, ids: tuple[str, ...]) -> "Answer":
+def _ask(config: Path | None, set_: list[str] | None, action: Action, ids: tuple[str, ...]) -> "Answer":
     from telewarden.control import Request
 
-    return ask(control_path(config, set_), Request("poison", action, ids=ids), timeout_s=15.0)
+    return ask(control_path(config, set_), Request("poison", poison=action, ids=ids), timeout_s=15.0)

@@ -80,6 +80,13 @@ def is_sound(position: int, accepted_at_us: int, body: bytes, crc: int) -> bool:
     return checksum(position, accepted_at_us, body) == crc
 
 
+def lost_log(told: bytes, head: int) -> str | None:
+    """What is wrong with a journal that ends at a position, by what its .head file tells; None if nothing is."""
+    if not told.isdigit() or int(told) <= head:
+        return None
+    return f"position {int(told)} was reached, and it ends at {head}: its write-ahead log is damaged or gone"
+
+
 SIDE_FILES = ("-wal", "-shm", ".head")
 """What the names of the files beside a journal end in."""
 
@@ -114,6 +121,7 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         self._head = -1
+        self._reached = 0
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -122,13 +130,13 @@ class JournalFile:
             raise _unusable(path, error) from error
         try:
             self._open(path)
-        except (sqlite3.Error, OSError) as error:
+        except BaseException as error:
+            # Whatever it was: who gets no journal cannot close it. The error goes on.
             self.close()
             if is_damage(error):
                 raise JournalDamaged(f"journal {path} is damaged: {error}") from error
-            raise _unusable(path, error) from error
-        except BaseException:
-            self.close()
+            if isinstance(error, sqlite3.Error | OSError):
+                raise _unusable(path, error) from error
             raise
 
     def _open(self, path: Path) -> None:
@@ -156,12 +164,10 @@ class JournalFile:
         self.set_meta("format", FORMAT)
         self._db.execute("commit")
         self._head = os.open(f"{path}.head", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        told, head = os.pread(self._head, _HEAD_DIGITS, 0), self.head()
-        if told.isdigit() and int(told) > head:
-            raise JournalDamaged(
-                f"journal {path} ends at position {head}, although {int(told)} was reached: its write-ahead log is "
-                "damaged or gone"
-            )
+        self._reached = self.head()
+        lost = lost_log(os.pread(self._head, _HEAD_DIGITS, 0), self._reached)
+        if lost is not None:
+            raise JournalDamaged(f"journal {path}: {lost}")
         bad = self._db.execute(
             "select count(*), min(position) from events where crc <> checksum(position, accepted_at_us, body)"
         ).fetchone()
@@ -185,12 +191,13 @@ class JournalFile:
         """Make the writes durable: when this returns they are on disk."""
         self._db.execute("commit")
         # Not synced: it is never ahead of what is.
-        os.pwrite(self._head, b"%0*d" % (_HEAD_DIGITS, self.head()), 0)
+        os.pwrite(self._head, b"%0*d" % (_HEAD_DIGITS, self._reached), 0)
 
     def rollback(self) -> None:
         """Undo the writes since `begin`."""
         if self._db.in_transaction:
             self._db.execute("rollback")
+        self._reached = self.head()
 
     def meta(self, name: str) -> int | None:
         """One of the journal's own numbers."""
@@ -211,6 +218,8 @@ class JournalFile:
         self._db.executemany(
             "insert into events values (?, ?, ?, ?)", [(*row, checksum(*row)) for row in rows]
         )
+        if rows:
+            self._reached = rows[-1][0]
 
     def hold(self, channel_id: int, accepted_at_us: int, body: bytes) -> None:
         """Keep an encoded event of a damaged journal until its channel is opened."""

@@ -7,7 +7,7 @@ two at once are harmless.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -86,13 +86,13 @@ async def found_version(connection: Any) -> int | None:
 
 async def current(dsn: str, *, timeout_s: float = 10.0) -> int | None:
     """The number of the schema that the database has; None for none. Raises MigrationError."""
-    async with _connected(dsn, timeout_s, doing="looking at the schema") as connection:
+    async with _connected(dsn, timeout_s) as connection:
         return await found_version(connection)
 
 
 async def check(dsn: str, *, timeout_s: float = 10.0) -> list[str]:
     """How the live schema differs from the one that this version expects, object by object. Raises MigrationError."""
-    async with _connected(dsn, timeout_s, doing="looking at the schema") as connection:
+    async with _connected(dsn, timeout_s) as connection:
         reason = unfit(await found_version(connection))
         if reason is not None:
             return [reason]
@@ -140,18 +140,13 @@ async def upgrade(dsn: str, *, timeout_s: float = 10.0, lock_timeout_s: float = 
     timeout_s: for connecting. lock_timeout_s: for another process that upgrades, or holds a lock on a table.
     """
 
-    def apply(config: Any) -> None:
-        from alembic import command
-
-        command.upgrade(config, "head")
-
     notices: list[str] = []
     async with _transaction(dsn, timeout_s, lock_timeout_s, notices) as (raw, run):
         before = await _checked_version(raw)
         missing = [step for step in migrations() if step.number > (before or 0)]
         if not missing:
             return Upgraded([])
-        await run(apply)
+        await run(lambda command, config: command.upgrade(config, "head"))
         await raw.execute(text_of("roles.sql"))
         replaced: dict[str, int] = {}
         adopted = 0
@@ -170,27 +165,18 @@ async def downgrade(dsn: str, number: int, *, timeout_s: float = 10.0, lock_time
     """Take back the steps after a number; 0 takes back all. What their tables hold is lost. Raises MigrationError."""
     _known(number, least=0)
 
-    def apply(config: Any) -> None:
-        from alembic import command
-
-        command.downgrade(config, f"{number:04}" if number else "base")
-
     async with _transaction(dsn, timeout_s, lock_timeout_s, []) as (raw, run):
         await _checked_version(raw)
-        await run(apply)
+        target = f"{number:04}" if number else "base"
+        await run(lambda command, config: command.downgrade(config, target))
 
 
 async def stamp(dsn: str, number: int, *, timeout_s: float = 10.0, lock_timeout_s: float = 30.0) -> None:
     """Say that the database has a schema, changing nothing else. Raises MigrationError."""
     _known(number, least=1)
 
-    def apply(config: Any) -> None:
-        from alembic import command
-
-        command.stamp(config, f"{number:04}", purge=True)
-
     async with _transaction(dsn, timeout_s, lock_timeout_s, []) as (_, run):
-        await run(apply)
+        await run(lambda command, config: command.stamp(config, f"{number:04}", purge=True))
 
 
 def _known(number: int, *, least: int) -> None:
@@ -212,9 +198,7 @@ def _unreachable(error: Exception) -> MigrationError:
 
 
 @asynccontextmanager
-async def _connected(
-    dsn: str, timeout_s: float, *, doing: str
-) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def _connected(dsn: str, timeout_s: float) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     try:
         connection = await asyncpg.connect(
             dsn, timeout=timeout_s, command_timeout=timeout_s, statement_cache_size=0
@@ -224,7 +208,7 @@ async def _connected(
     try:
         yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise MigrationError(f"{doing} failed: {error}") from error
+        raise MigrationError(f"looking at the schema failed: {error}") from error
     finally:
         connection.terminate()
 
@@ -234,8 +218,8 @@ def _sqlstate(error: Exception) -> str | None:
     return getattr(getattr(error, "orig", None) or error, "sqlstate", None)
 
 
-Run = Callable[[Callable[[Any], None]], Any]
-"""Runs something with alembic's configuration, inside the transaction."""
+Run = Callable[[Callable[[Any, Any], None]], Awaitable[None]]
+"""Runs something with alembic's commands and its configuration, inside the transaction."""
 
 
 @asynccontextmanager
@@ -244,6 +228,7 @@ async def _transaction(
 ) -> AsyncIterator[tuple[Any, Run]]:
     """The driver's connection in a transaction that holds the lock, and how alembic gets at it."""
     # Heavy, and of no use to a daemon that does not upgrade.
+    from alembic import command
     from alembic.config import Config
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import create_async_engine
@@ -269,12 +254,12 @@ async def _transaction(
                 assert raw is not None
                 await raw.execute("create schema if not exists telegram_gateway")
 
-                async def run(apply: Callable[[Any], None]) -> None:
+                async def run(apply: Callable[[Any, Any], None]) -> None:
                     def with_config(connection: Any) -> None:
                         config = Config(attributes={"connection": connection})
                         config.set_main_option("script_location", str(files("telewarden.storage.migrations")))
                         config.set_main_option("path_separator", "os")
-                        apply(config)
+                        apply(command, config)
 
                     await opened.run_sync(with_config)
 

@@ -26,19 +26,28 @@ KEY_COLUMNS = (
 """Of message_keys."""
 
 MESSAGE_COLUMNS = (
-    *(
-        "id",
-        "channel_id",
-        "message_id",
-        "thread_id",
-        "source",
-        "message_type",
-        "text",
-        "caption",
-        "media_type",
-    ),
-    *("media_refs", "status", "received_at", "telegram_date", "published_at", "failed_at", "queued_at"),
-    *("reprocess_requested_at", "reprocessed_at", "metadata", "created_at", "updated_at", "deleted_at"),
+    "id",
+    "channel_id",
+    "message_id",
+    "thread_id",
+    "source",
+    "message_type",
+    "text",
+    "caption",
+    "media_type",
+    "media_refs",
+    "status",
+    "received_at",
+    "telegram_date",
+    "published_at",
+    "failed_at",
+    "queued_at",
+    "reprocess_requested_at",
+    "reprocessed_at",
+    "metadata",
+    "created_at",
+    "updated_at",
+    "deleted_at",
 )
 """Of messages."""
 

@@ -17,7 +17,15 @@ import msgspec
 
 from telewarden.messages import Deleted, Edited, Event, Posted
 from telewarden.storage.acceptance import Channel
-from telewarden.storage.journal_file import SIDE_FILES, JournalFile, Registered, decode, encode, is_sound
+from telewarden.storage.journal_file import (
+    SIDE_FILES,
+    JournalFile,
+    Registered,
+    decode,
+    encode,
+    is_sound,
+    lost_log,
+)
 
 _CHANNELS = "select channel_id, checkpoint, top, floor, origin, pts from channels"
 _EVENTS = "select position, accepted_at_us, body, crc from events where position > ? order by position"
@@ -30,6 +38,7 @@ class Salvaged:
 
     reason: what was wrong; aside: where it is now. events: (accepted at, event), the good ones that the database may
     lack; bad: positions of those that are not what was written. unread: the parts that could not be read to their end.
+    problems: all that is wrong, in words.
     """
 
     reason: str = ""
@@ -41,6 +50,7 @@ class Salvaged:
     channels: list[Channel] = field(default_factory=list)
     registered: list[Registered] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 def salvage(path: Path, reason: str) -> Salvaged:
@@ -111,8 +121,24 @@ def inspect(path: Path) -> Salvaged:
         with suppress(FileNotFoundError):
             shutil.copyfile(f"{path}-wal", f"{copy}-wal")
         with closing(sqlite3.connect(copy, isolation_level=None)) as db:
+            _check(db, found)
             _read(db, found)
+    found.problems += [f"{part} cannot be read to the end" for part in found.unread]
+    if found.bad:
+        found.problems.append(f"{len(found.bad)} events, from {min(found.bad)} on, are not what was written")
+    head = Path(f"{path}.head")
+    if head.exists() and (lost := lost_log(head.read_bytes(), found.head)) is not None:
+        found.problems.append(lost)
     return found
+
+
+def _check(db: sqlite3.Connection, found: Salvaged) -> None:
+    try:
+        (said,) = db.execute("pragma quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        said = str(error)
+    if said != "ok":
+        found.problems.append(f"SQLite finds it damaged: {said}")
 
 
 def _read(db: sqlite3.Connection, found: Salvaged) -> None:

@@ -3,8 +3,6 @@
 Nothing depends on it at once: without it polls grow slower, and days that nobody made share one default partition.
 """
 
-from collections.abc import Callable
-
 import anyio
 import structlog
 
@@ -20,18 +18,18 @@ _BEAT_S = 1.0
 
 
 class Upkeep:
-    """interval_s: seconds between two passes. keep_days: how many days of messages are kept. May be changed."""
+    """interval_s: seconds between two passes. keep_days: how many days of messages are kept."""
 
     def __init__(self, database: Database, *, interval_s: float, keep_days: int) -> None:
         self._database = database
-        self.interval_s, self.keep_days = interval_s, keep_days
+        self._interval_s, self._keep_days = interval_s, keep_days
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""
         ctx.ready()
         while True:
             try:
-                made, dropped, floor = await self._database.upkeep(self.keep_days)
+                made, dropped, floor = await self._database.upkeep(self._keep_days)
                 ctx.beat()
                 await self._database.refresh_rollups()
             except REFUSED as error:
@@ -42,16 +40,16 @@ class Upkeep:
                 if made or dropped:
                     log.info("upkeep_done", days_made=made, dropped=dropped, poll_floor=floor.isoformat())
                 ctx.status(f"polls begin from {floor:%Y-%m-%d}")
-                await _wait(ctx, lambda: self.interval_s)
+                await _wait(ctx, self._interval_s)
 
     async def _failed(self, ctx: WorkerContext, why: str) -> None:
         log.warning("upkeep_not_done", why=why, effect="polls may grow slower; it is tried again")
         ctx.status(why)
-        await _wait(ctx, lambda: min(_RETRY_S, self.interval_s))
+        await _wait(ctx, min(_RETRY_S, self._interval_s))
 
 
-async def _wait(ctx: WorkerContext, seconds: Callable[[], float]) -> None:
-    began_s = anyio.current_time()
-    while (left_s := began_s + seconds() - anyio.current_time()) > 0:
+async def _wait(ctx: WorkerContext, seconds: float) -> None:
+    until_s = anyio.current_time() + seconds
+    while (left_s := until_s - anyio.current_time()) > 0:
         ctx.beat()
         await anyio.sleep(min(left_s, _BEAT_S))

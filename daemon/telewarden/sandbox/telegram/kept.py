@@ -91,9 +91,8 @@ def _change(world: World, request: dict[str, Any]) -> tuple[Channel, list[Change
         case "post_many":
             channel = channel_of(world, request)
             texts = [text(each) for each in a_list(request, "texts")]
-            for (
-                each
-            ) in texts:  # all or none: what is refused is not in the log, and must not be in the channel
+            # All or none: what is refused is not in the log, and must not be in the channel.
+            for each in texts:
                 check_text(each)
             return channel, [world.post(channel, each) for each in texts]
         case "edit":

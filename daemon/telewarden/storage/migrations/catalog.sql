@@ -23,7 +23,8 @@ where t.relname <> 'messages_default'
 union all
 select 'trigger', t.relname || '.' || g.tgname, pg_get_triggerdef(g.oid) || case when g.tgenabled = 'D' then ' (disabled)' else '' end
 from tables t join pg_trigger g on g.tgrelid = t.oid
-where not g.tgisinternal and t.relname <> 'messages_default' and g.tgname like '%\_updated\_at' or g.tgname = 'messages_poll_floor' and t.relname = 'messages'
+where not g.tgisinternal and t.relname <> 'messages_default'
+    and (g.tgname like '%\_updated\_at' or g.tgname = 'messages_poll_floor')
 union all
 select 'function', p.oid::regprocedure::text,
     pg_get_function_result(p.oid) || ' md5 ' || md5(p.prosrc) || case when p.prosecdef then ' security definer' else '' end
