@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -83,7 +83,7 @@ class Database:
     ) -> None:
         self._reader, self._writer = reader, writer
         self._timeout_s = timeout_s
-        self._turns = anyio.Semaphore(max(1, reader.get_max_size() - 1))
+        self._turns = anyio.Semaphore(max(1, reader.get_max_size() - 1), fast_acquire=True)
         self._upgrade = upgrade
         self._upgrading = anyio.Lock()
         self._clock_s = clock_s
@@ -158,26 +158,22 @@ class Database:
 
     async def waiting(
         self, channel_id: int, statuses: Sequence[str], exclude_processed_by: str | None, limit: int
-    ) -> Sequence[Mapping[str, Any]]:
+    ) -> Sequence[asyncpg.Record]:
         """One channel's messages of some statuses, oldest first: rows, for `render_row` or `state_of`."""
         asked = (str(channel_id), list(statuses), exclude_processed_by, limit)
         async with self.reading() as connection:
             if POLLED.issuperset(statuses):
                 return await self._since_floor(connection, asked)
-            rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement("waiting"), *asked)
+            rows: Sequence[asyncpg.Record] = await connection.fetch(statement("waiting"), *asked)
         return rows
 
-    async def _since_floor(
-        self, connection: Connection, asked: Sequence[object]
-    ) -> Sequence[Mapping[str, Any]]:
+    async def _since_floor(self, connection: Connection, asked: Sequence[object]) -> Sequence[asyncpg.Record]:
         """What waits, looked for from the poll floor of the last answer on; once more if that has come down since."""
         if self._floor is None:
             self._floor = await connection.fetchval(statement("poll_floor"))
         while True:
             since = self._floor
-            rows: Sequence[Mapping[str, Any]] = await connection.fetch(
-                statement("waiting_open"), *asked, since
-            )
+            rows: Sequence[asyncpg.Record] = await connection.fetch(statement("waiting_open"), *asked, since)
             self._floor = rows[0]["poll_floor"]
             if self._floor >= since:
                 return rows if rows[0]["id"] is not None else []

@@ -1,9 +1,9 @@
 """A message's state as the wire JSON that consumers get; the cached value is exactly this."""
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from functools import lru_cache
 
+import asyncpg
 import msgspec
 
 from telewarden.messages import State, canonical_json, message_uuid
@@ -17,12 +17,33 @@ def _iso(us: int | None) -> str | None:
     return None if us is None else iso_ms(us)
 
 
+_SECONDS = tuple(f"{second:02}." for second in range(60))
+_MILLISECONDS = tuple(f"{millisecond:03}Z" for millisecond in range(1000))
+
+
+@lru_cache(maxsize=1024)
+def _minute(ordinal: int, hour: int, minute: int) -> str:
+    return f"{date.fromordinal(ordinal)}T{hour:02}:{minute:02}:"
+
+
 def _iso_of(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+    """As `iso_ms`, of what the driver gives; by parts, since isoformat takes four times as long."""
+    if moment is None:
+        return None
+    return (
+        _minute(moment.toordinal(), moment.hour, moment.minute)
+        + _SECONDS[moment.second]
+        + _MILLISECONDS[moment.microsecond // 1000]
+    )
 
 
-def render_row(row: Mapping[str, Any]) -> bytes:
-    """A row of messages as `render` gives its state, in half the time. Times are in UTC, as the driver gives them."""
+@lru_cache(maxsize=2048)
+def render_row(row: asyncpg.Record) -> bytes:
+    """A row of messages as `render` gives its state, in half the time. Times are in UTC, as the driver gives them.
+
+    A whole row that was just rendered is not rendered again: while the cache is down, consumers ask for the same
+    waiting rows every few seconds.
+    """
     metadata: dict[str, object] = msgspec.json.decode(row["metadata"])
     if row["deleted_at"] is not None or not metadata.keys().isdisjoint(OWN_METADATA):
         # What this system wrote there is written anew, from the columns.

@@ -1,10 +1,11 @@
 """A message's state as a row of the database, and back."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from telewarden.messages import Content, State, canonical_json, message_uuid
@@ -91,7 +92,7 @@ def full_metadata(state: State) -> bytes:
     return canonical_json(msgspec.json.decode(telegrams) | own) if own else telegrams
 
 
-def state_of(row: Mapping[str, Any]) -> State:
+def state_of(row: asyncpg.Record) -> State:
     """The state that a row of messages, joined with message_keys, describes."""
     metadata: dict[str, Any] = msgspec.json.decode(row["metadata"])
     own = {name: metadata.pop(name) for name in OWN_METADATA if name in metadata}
