@@ -40,8 +40,15 @@ class JournalFull(JournalError):
 @dataclass
 class _Job:
     run: Callable[["Commit"], object]
-    done: anyio.Event = field(default_factory=anyio.Event)
     result: object = None
+
+
+@dataclass
+class _Batch:
+    """What goes into one commit, and whoever waits for it."""
+
+    jobs: list[_Job] = field(default_factory=list)
+    done: anyio.Event = field(default_factory=anyio.Event)
     error: JournalError | None = None
 
 
@@ -78,7 +85,7 @@ class Journal:
         self._max_bytes = max_bytes
         self._retention_events = retention_events
         self._clock_us = clock_us
-        self._jobs: list[_Job] = []
+        self._batch = _Batch()
         self._queued = Signal()
         self._limiter = anyio.CapacityLimiter(1)
         self.changed = Signal()
@@ -252,11 +259,11 @@ class Journal:
     async def write_commits(self) -> None:
         """Commit what is submitted, for ever."""
         while True:
-            await self._queued.wait_until(lambda: bool(self._jobs))
-            jobs, self._jobs = self._jobs, []
+            await self._queued.wait_until(lambda: bool(self._batch.jobs))
+            batch, self._batch = self._batch, _Batch()
             commit = Commit(self._file, dict(self.channels), self.head + 1, self._last_us, self._clock_us)
             try:
-                await anyio.to_thread.run_sync(_run_jobs, commit, jobs, limiter=self._limiter)
+                await anyio.to_thread.run_sync(_run_jobs, commit, batch.jobs, limiter=self._limiter)
             except (sqlite3.Error, OSError) as error:
                 if is_damage(error):
                     # What is accepted now would be lost with the rest: a fresh process saves what is good.
@@ -266,8 +273,7 @@ class Journal:
                     "nothing was accepted"
                 )
                 failure.__cause__ = error
-                for job in jobs:
-                    job.error = failure
+                batch.error = failure
             else:
                 self.channels = commit.channels
                 self._last_us = commit.last_us
@@ -275,16 +281,16 @@ class Journal:
                 self._unflushed_bytes += sum(record.size_bytes for record in commit.accepted)
                 if commit.accepted:
                     self.changed.fire()
-            for job in jobs:
-                job.done.set()
+            batch.done.set()
 
     async def _submit(self, run: Callable[[Commit], T]) -> T:
         job = _Job(run)
-        self._jobs.append(job)
+        batch = self._batch
+        batch.jobs.append(job)
         self._queued.fire()
-        await job.done.wait()
-        if job.error is not None:
-            raise job.error
+        await batch.done.wait()
+        if batch.error is not None:
+            raise batch.error
         return cast(T, job.result)
 
     def _full_text(self) -> str:
