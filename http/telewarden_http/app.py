@@ -70,6 +70,7 @@ def create_app(
     watch_guard = guard if settings.monitoring_needs_key else None
     _route(app, "GET", "/api/messages/unprocessed", messages.unprocessed, guard)
     _route(app, "POST", "/api/messages/mark-processed", messages.mark_processed, guard)
+    _route(app, "GET", "/api/messages", messages.messages, guard)
     _route(app, "GET", "/api/messages/<message_id>", messages.message, guard, "/api/messages/{id}")
     for rule in ("/sync-messages", "/api/telegram-gateway/sync-messages"):
         _route(app, "POST", rule, sync.sync_messages, guard)

@@ -8,7 +8,7 @@ from quart import Response, request
 
 from telewarden_http.errors import MessageNotFound
 from telewarden_http.metrics import ApiMetrics
-from telewarden_http.parameters import parse_mark_processed, parse_message_id, parse_unprocessed
+from telewarden_http.parameters import parse_list, parse_mark_processed, parse_message_id, parse_unprocessed
 from telewarden_http.protocols import Acknowledger, MessageReader, Source, Unavailable
 from telewarden_http.responses import json_response, success, success_list
 
@@ -64,6 +64,22 @@ class MessageRoutes:
                 },
             )
         )
+
+    async def messages(self) -> Response:
+        """`GET /api/messages`"""
+        query = parse_list(request.scope["query_string"])
+        listing = await self._in_time(self._reader.listed(query))
+        reached = query.offset + len(listing.bodies)
+        pagination: dict[str, object] = {
+            "total": reached + listing.more if listing.total is None else listing.total,
+            "limit": query.limit,
+            "offset": query.offset,
+            "hasMore": listing.more,
+        }
+        if listing.total is None:
+            pagination["totalIsExact"] = False
+        body = success_list(listing.bodies, pagination=pagination)
+        return json_response(body, headers=_SOURCE_HEADERS[Source.DATABASE])
 
     async def message(self, message_id: str) -> Response:
         """`GET /api/messages/{id}`"""

@@ -1,6 +1,7 @@
 """What a request asks for: query strings and bodies turned into plain values, or a 400 that names the problem."""
 
 import re
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
@@ -9,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from telewarden_http.errors import BadRequest, MessageNotFound
-from telewarden_http.protocols import MarkProcessed, SyncRequest, UnprocessedQuery
+from telewarden_http.protocols import ListQuery, MarkProcessed, SyncRequest, UnprocessedQuery
 
 STATUSES: Final = frozenset(
     ("received", "retrying", "published", "queued", "failed", "reprocess_pending", "reprocessed", "deleted")
@@ -21,11 +22,15 @@ CONCURRENCY_MAX: Final = 32
 IDS_MAX: Final = 10_000
 NAME_MAX: Final = 200
 """Characters in a consumer's name."""
+SEARCH_MAX: Final = 500
+"""Characters in a piece of text that is searched for."""
+OFFSET_MAX: Final = 1_000_000
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _CHANNEL = re.compile(r"-?[1-9][0-9]{0,18}")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
-_LIMIT = re.compile(r"[0-9]{1,9}")
+_DIGITS = re.compile(r"[0-9]{1,9}")
+_BOOLEANS: Final = {"true": True, "false": False, "1": True, "0": False}
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _SHOWN = 60
 
@@ -43,9 +48,35 @@ def parse_unprocessed(query_string: bytes) -> UnprocessedQuery:
     consumer = given.get("excludeProcessedBy") or None
     return UnprocessedQuery(
         channel=_channel(channel),
-        statuses=_statuses(given.get("status", "")),
+        statuses=_statuses(given.get("status", "")) or ("received",),
         exclude_processed_by=None if consumer is None else _name("excludeProcessedBy", consumer),
-        limit=_limit(given.get("limit", "")),
+        limit=_number(given, "limit", 1000, 1, LIMIT_MAX),
+    )
+
+
+def parse_list(query_string: bytes) -> ListQuery:
+    """The list that a query string asks for. A blank parameter counts as absent, an unknown one is ignored.
+
+    Whoever asks for the status `deleted` wants deleted ones. Raises BadRequest.
+    """
+    given = _parse_query(query_string)
+    statuses = _statuses(given.get("status", ""))
+    message_id = given.get("messageId")
+    search = given.get("search") or None
+    if search is not None and len(search) > SEARCH_MAX:
+        raise BadRequest(f'"search" has {len(search)} characters; at most {SEARCH_MAX} are allowed')
+    return ListQuery(
+        channels=tuple(_channel(word, "channelId") for word in _words(given.get("channelId", ""))),
+        message_id=_message_id("messageId", message_id) if message_id else None,
+        statuses=statuses,
+        sources=tuple(_storable("source", word) for word in _words(given.get("source", ""))),
+        received_from=_moment(given, "from"),
+        received_to=_moment(given, "to"),
+        search=None if search is None else _storable("search", search),
+        deleted=_one_of(given, "includeDeleted", _BOOLEANS, False) or "deleted" in statuses,
+        newest_first=_one_of(given, "sort", {"asc": False, "desc": True}, True),
+        limit=_number(given, "limit", 100, 1, LIMIT_MAX),
+        offset=_number(given, "offset", 0, 0, OFFSET_MAX),
     )
 
 
@@ -65,7 +96,7 @@ def parse_mark_processed(body: bytes) -> MarkProcessed:
             raise BadRequest('"messageIds" is required: a list with at least one Telegram message id')
     channel = given.get("channel")
     return MarkProcessed(
-        message_ids=tuple([_message_id(position, value) for position, value in enumerate(ids)]),
+        message_ids=tuple([_message_id(f"messageIds[{n}]", value) for n, value in enumerate(ids)]),
         processed_by=_name("processedBy", given.get("processedBy")),
         channel=None if channel is None else _channel(channel),
     )
@@ -160,20 +191,49 @@ def _channel(value: object, name: str = "channel") -> str:
     )
 
 
+def _words(text: str) -> tuple[str, ...]:
+    """A comma list, each word once."""
+    return tuple(dict.fromkeys(word for part in text.split(",") if (word := part.strip())))
+
+
 def _statuses(text: str) -> tuple[str, ...]:
-    asked = dict.fromkeys(word for part in text.split(",") if (word := part.strip()))
+    asked = _words(text)
     for status in asked:
         if status not in STATUSES:
             raise BadRequest(f'"status" must be of {", ".join(sorted(STATUSES))}, not {_show(status)}')
-    return tuple(asked) or ("received",)
+    return asked
 
 
-def _limit(text: str) -> int:
+def _number(given: dict[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = given.get(name)
     if not text:
-        return 1000
-    if _LIMIT.fullmatch(text) and 1 <= int(text) <= LIMIT_MAX:
+        return default
+    if _DIGITS.fullmatch(text) and least <= int(text) <= most:
         return int(text)
-    raise BadRequest(f'"limit" must be a whole number from 1 to {LIMIT_MAX}, not {_show(text)}')
+    raise BadRequest(f'"{name}" must be a whole number from {least} to {most}, not {_show(text)}')
+
+
+def _one_of(given: dict[str, str], name: str, values: dict[str, bool], default: bool) -> bool:
+    text = given.get(name)
+    if not text:
+        return default
+    if text.lower() in values:
+        return values[text.lower()]
+    raise BadRequest(f'"{name}" must be of {", ".join(values)}, not {_show(text)}')
+
+
+def _moment(given: dict[str, str], name: str) -> datetime | None:
+    """A time or a day; UTC where it names no offset."""
+    text = given.get(name)
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadRequest(
+            f'"{name}" must be a time like "2025-03-01T12:00:00Z" or a day, not {_show(text)}'
+        ) from None
 
 
 def _name(parameter: str, value: object) -> str:
@@ -181,24 +241,26 @@ def _name(parameter: str, value: object) -> str:
         raise BadRequest(f'"{parameter}" is required: the name of the consumer, a string that is not blank')
     if len(value) > NAME_MAX:
         raise BadRequest(f'"{parameter}" has {len(value)} characters; at most {NAME_MAX} are allowed')
-    # PostgreSQL can store neither, in text or in jsonb.
+    return _storable(parameter, value)
+
+
+def _storable(parameter: str, value: str) -> str:
+    """What PostgreSQL takes in text and in jsonb."""
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise BadRequest(f'"{parameter}" must not hold NUL or lone surrogates')
     return value
 
 
-def _message_id(position: int, value: object) -> int:
+def _message_id(name: str, value: object) -> int:
     # bool is an int to Python, but not to anyone who reads JSON.
     if type(value) is int:
         number = value
     elif isinstance(value, str) and _INTEGER.fullmatch(value):
         number = int(value)
     else:
-        raise BadRequest(
-            f'"messageIds[{position}]" must be a decimal string or an integer, not {_show(value)}'
-        )
+        raise BadRequest(f'"{name}" must be a decimal string or an integer, not {_show(value)}')
     if not _INT64_MIN <= number <= _INT64_MAX:
-        raise BadRequest(f'"messageIds[{position}]" does not fit into 64 bits: {_show(value)}')
+        raise BadRequest(f'"{name}" does not fit into 64 bits: {_show(value)}')
     return number
 
 

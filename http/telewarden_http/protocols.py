@@ -7,6 +7,7 @@ finished wire JSON (bytes), so that an answer is joined and never decoded.
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -34,6 +35,38 @@ class UnprocessedQuery:
     statuses: tuple[str, ...] = ("received",)
     exclude_processed_by: str | None = None
     limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """Which stored messages to list; an empty tuple or None leaves that out of account.
+
+    channels: ids as consumers write them. received_from, received_to: aware, both included. search: a piece of text or
+    caption, whatever its case. deleted: deleted ones too. newest_first: by Telegram's date, else oldest first.
+    limit: 1 to 10,000. offset: how many to skip.
+    """
+
+    channels: tuple[str, ...] = ()
+    message_id: int | None = None
+    statuses: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    received_from: datetime | None = None
+    received_to: datetime | None = None
+    search: str | None = None
+    deleted: bool = False
+    newest_first: bool = True
+    limit: int = 100
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of a list: bodies in wire JSON. more: others follow. total: on all pages; None where counting took too
+    long."""
+
+    bodies: Sequence[bytes]
+    more: bool
+    total: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +157,10 @@ class MessageReader(Protocol):
 
     async def unprocessed(self, query: UnprocessedQuery) -> Page:
         """The waiting messages of one channel. Raises UnknownChannel."""
+        ...
+
+    async def listed(self, query: ListQuery) -> Listing:
+        """Stored messages of any status, by the database alone. Raises Unavailable."""
         ...
 
     async def message(self, message_id: UUID) -> bytes | None:

@@ -18,6 +18,8 @@ from quart import Quart
 from telewarden_http.app import create_app
 from telewarden_http.protocols import (
     HealthReport,
+    Listing,
+    ListQuery,
     Marked,
     MarkProcessed,
     Page,
@@ -46,6 +48,8 @@ class FakeReader:
     error: BaseException | None = None
     hangs: bool = False
     queries: list[UnprocessedQuery] = field(default_factory=list)
+    listing: Listing = field(default_factory=lambda: Listing((), False, 0))
+    lists: list[ListQuery] = field(default_factory=list)
     asked: anyio.Event = field(default_factory=anyio.Event)
     cancelled: anyio.Event = field(default_factory=anyio.Event)
 
@@ -60,6 +64,12 @@ class FakeReader:
         if self.error is not None:
             raise self.error
         return self.page
+
+    async def listed(self, query: ListQuery) -> Listing:
+        self.lists.append(query)
+        if self.error is not None:
+            raise self.error
+        return self.listing
 
     async def message(self, message_id: UUID) -> bytes | None:
         if self.error is not None:

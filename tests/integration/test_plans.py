@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -12,8 +12,10 @@ import pytest
 from telewarden.sandbox.bench_storage import CHANNEL, fill_table
 from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.storage.database import open_database
+from telewarden.storage.listing import listing
 from telewarden.storage.migrate import upgrade
 from telewarden.storage.statements import statement
+from telewarden_http.protocols import ListQuery
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -123,6 +125,44 @@ async def test_other_statements_use_indexes(sql: Sql, generic: bool) -> None:
         found = await plan(sql, name, *arguments, generic=generic)
         assert scanned(found) == set(), name
         assert len(days_touched(found)) <= 4, name
+
+
+@pytest.mark.parametrize(
+    ("query", "most"),
+    [
+        (ListQuery(channels=(NAME,), message_id=ROWS - 17), 40),
+        (ListQuery(channels=(NAME,), statuses=("failed", "reprocess_pending")), 40),
+        (ListQuery(received_from=datetime.now(UTC) - timedelta(hours=6)), 20_000),
+        (ListQuery(received_from=datetime.now(UTC) - timedelta(hours=6), search="PETR4 @ 9999"), 20_000),
+        (ListQuery(sources=("mtproto",)), 40),
+    ],
+    ids=["one message", "statuses", "hours", "search", "source"],
+)
+async def test_a_narrowed_list_reads_what_its_condition_leaves(sql: Sql, query: ListQuery, most: int) -> None:
+    asked = listing(query)
+    for text, arguments in (
+        (asked.page, (*asked.arguments, query.limit, query.offset)),
+        (asked.count, asked.arguments),
+    ):
+        explained = await sql.fetchval("explain (analyze, format json) " + text, *arguments)
+        found = list(nodes(json.loads(explained)[0]["Plan"]))
+        assert scanned(found) == set()
+        read = sum(
+            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            for node in found
+            if str(node.get("Relation Name", "")).startswith("messages_2")
+        )
+        assert read <= most
+
+
+async def test_a_list_without_conditions_is_answered_in_time_on_a_million_rows(
+    sql: Sql, postgres: EmbeddedPostgres
+) -> None:
+    async with open_database(postgres.dsn) as database:
+        rows, total = await database.listed(ListQuery(limit=100))
+    assert len(rows) == 101
+    assert total in (ROWS, None)
+    assert [row["message_id"] for row in rows] == list(range(ROWS, ROWS - 101, -1))
 
 
 async def test_other_statuses_are_found_by_index_whatever_their_age(sql: Sql) -> None:

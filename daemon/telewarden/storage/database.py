@@ -15,15 +15,19 @@ import structlog
 
 from telewarden.messages import Key, State
 from telewarden.storage.breaker import Breaker
+from telewarden.storage.listing import listing
 from telewarden.storage.migrate import HEAD, MigrationError, found_version, unfit, upgrade
 from telewarden.storage.rows import at, state_of
 from telewarden.storage.statements import statement
+from telewarden_http.protocols import ListQuery
 
 log = structlog.get_logger(__name__)
 
 _POLL_S = 2.0
 """How long a poll waits for the database before it takes the next source, in seconds."""
 _BREAKER_OPEN_S = 5.0
+_LIST_S = 1.5
+"""How long a page of a list may take, in seconds; and how long counting the rest may take besides: a third of that."""
 _CLOSE_S = 1.0
 _ROLLUPS_S = 300.0
 
@@ -76,12 +80,13 @@ class Database:
         self,
         reader: asyncpg.Pool[asyncpg.Record],
         writer: asyncpg.Pool[asyncpg.Record],
+        lister: asyncpg.Pool[asyncpg.Record],
         *,
         timeout_s: float,
         upgrade: Callable[[], Awaitable[object]] | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reader, self._writer = reader, writer
+        self._reader, self._writer, self._lister = reader, writer, lister
         self._timeout_s = timeout_s
         self._turns = anyio.Semaphore(max(1, reader.get_max_size() - 1), fast_acquire=True)
         self._upgrade = upgrade
@@ -131,8 +136,10 @@ class Database:
             raise
         except UNAVAILABLE as error:
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            if pool is self._reader or isinstance(error, OSError | asyncpg.PostgresConnectionError):
-                # A statement of the writer that failed says nothing of the polls.
+            if pool is self._reader or (
+                pool is self._writer and isinstance(error, OSError | asyncpg.PostgresConnectionError)
+            ):
+                # A statement of the writer that failed says nothing of the polls; a list that took too long neither.
                 self.breaker.broke(self._clock_s(), text)
             raise DatabaseUnavailable(f"the database does not answer ({text})") from error
         else:
@@ -177,6 +184,23 @@ class Database:
             self._floor = rows[0]["poll_floor"]
             if self._floor >= since:
                 return rows if rows[0]["id"] is not None else []
+
+    async def listed(self, query: ListQuery) -> tuple[Sequence[asyncpg.Record], int | None]:
+        """One row more than the page of a list has, where there are more, for `render_row`; and how many there are in
+        all, None where counting takes too long. On a connection of its own, so that no poll waits behind it."""
+        asked = listing(query)
+        async with self._using(self._lister, _LIST_S * 2) as connection:
+            rows: Sequence[asyncpg.Record] = await connection.fetch(
+                asked.page, *asked.arguments, query.limit + 1, query.offset, timeout=_LIST_S
+            )
+            if len(rows) <= query.limit and (rows or not query.offset):
+                return rows, query.offset + len(rows)
+            try:
+                return rows, int(
+                    await connection.fetchval(asked.count, *asked.arguments, timeout=_LIST_S / 3)
+                )
+            except TimeoutError:
+                return rows, None
 
     async def by_id(self, message_id: UUID) -> State | None:
         """One message by its id."""
@@ -309,6 +333,7 @@ async def open_database(
         )
 
     reader, writer = await pool(reader_pool, _POLL_S), await pool(writer_pool, statement_timeout_s)
+    lister = await pool(1, _LIST_S)
     try:
         if auto_migrate:
             try:
@@ -319,13 +344,14 @@ async def open_database(
         yield Database(
             reader,
             writer,
+            lister,
             timeout_s=connect_timeout_s,
             upgrade=(lambda: upgrade(dsn, timeout_s=connect_timeout_s)) if auto_migrate else None,
         )
     finally:
         # asyncpg gives connections back in tasks of its own: cut off at once, they would end with errors nobody sees.
         with anyio.move_on_after(_CLOSE_S, shield=True):
-            await reader.close()
-            await writer.close()
-        reader.terminate()
-        writer.terminate()
+            for each in (reader, writer, lister):
+                await each.close()
+        for each in (reader, writer, lister):
+            each.terminate()

@@ -14,7 +14,15 @@ from telewarden.storage.overlay import overlay, removals, sure_posts
 from telewarden.storage.render import render, render_row
 from telewarden.storage.rows import state_of
 from telewarden.storage.tail import Record, fold
-from telewarden_http.protocols import Page, Source, Unavailable, UnknownChannel, UnprocessedQuery
+from telewarden_http.protocols import (
+    Listing,
+    ListQuery,
+    Page,
+    Source,
+    Unavailable,
+    UnknownChannel,
+    UnprocessedQuery,
+)
 
 PLAIN_STATUSES = (frozenset({"received"}), frozenset({"received", "queued"}))
 """The polls that the pending sets can answer."""
@@ -61,6 +69,20 @@ class Reader:
             return await self._from_database(channel_id, query)
         except DatabaseUnavailable:
             return self._from_tail(channel_id, query)
+
+    async def listed(self, query: ListQuery) -> Listing:
+        """Stored messages of any status, as the database has them: tens of milliseconds behind what was accepted, more
+        while the writer catches up. Raises Unavailable."""
+        try:
+            rows, total = await self._database.listed(query)
+        except DatabaseUnavailable as error:
+            if isinstance(error.__cause__, TimeoutError):
+                raise Unavailable(
+                    'the list took too long; narrow it with "channelId", "from" and "to", or try again'
+                ) from error
+            raise Unavailable("the database is down, and only it can list messages; try again") from error
+        bodies = [render_row(row) for row in rows[: query.limit]]
+        return Listing(bodies, len(rows) > query.limit, total)
 
     async def message(self, message_id: UUID) -> bytes | None:
         """One message by its id. Raises Unavailable when only the database could say and it is down."""
