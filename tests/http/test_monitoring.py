@@ -171,7 +171,7 @@ def test_two_apis_do_not_share_a_registry(make_api: Callable[..., Api]) -> None:
         "/",
         "/nope",
         "/api",
-        "/api/messages",
+        "/api/message",
         "/health/",
         "/health/x",
         "/api//messages/unprocessed",
