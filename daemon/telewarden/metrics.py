@@ -135,6 +135,7 @@ FALLBACK_REASONS = frozenset(
         "other mark",
         "other history",
         "overflow",
+        "too large",
         "behind the journal",
     }
 )

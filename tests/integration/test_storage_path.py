@@ -1,6 +1,6 @@
 """Journal, writer, cache and reader on a real PostgreSQL and a real Valkey."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -11,11 +11,13 @@ import redis.asyncio
 
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
-from telewarden.messages import Acknowledged, Content, Posted, message_uuid
+from telewarden.messages import Acknowledged, Content, Posted, merge, message_uuid
 from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden.storage.acceptance import Channel, Gone
 from telewarden.storage.batch import write_batch
+from telewarden.storage.cache import CacheUnavailable, Operation, Write
+from telewarden.storage.render import render
 from telewarden_http.protocols import AmbiguousMessage, Source, Unavailable, UnknownChannel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -183,6 +185,113 @@ async def test_a_channel_with_too_many_waiting_messages_is_answered_by_the_datab
             await pipeline.trusted()
             assert await pipeline.poll() == (Source.DATABASE, ["1", "2", "3", "4", "5"])
             assert pipeline.reasons[-1] == "overflow"
+            await pipeline.acknowledge(1, 2)
+            await pipeline.trusted()
+            # All that wait are in the set, also while they are too many to be served from it.
+            assert await pipeline.poll() == (Source.CACHE, ["3", "4", "5"])
+
+
+async def test_a_poll_of_more_bytes_than_come_in_time_is_answered_by_the_database(pipeline: Pipeline) -> None:
+    texts = [f"{number} " + "x" * 100_000 for number in range(1, 101)]
+    async with pipeline.running():
+        await pipeline.accept([post(number, text) for number, text in enumerate(texts, 1)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert await pipeline.poll() == (Source.DATABASE, texts)
+        assert pipeline.reasons == ["too large"]
+        assert await pipeline.poll(limit=50) == (Source.CACHE, texts[:50])
+
+
+async def test_a_cache_that_may_throw_keys_away_proves_nothing(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
+) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one")])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        before = pipeline.sync.mark
+        try:
+            await valkey.config_set("maxmemory", "100mb")
+            await valkey.config_set("maxmemory-policy", "volatile-lru")
+            await pipeline.wait_until(lambda: pipeline.sync.trusted is None)
+            await pipeline.wait_until(lambda: "maxmemory-policy noeviction" in (pipeline.sync.reason or ""))
+            assert await pipeline.poll() == (Source.DATABASE, ["one"])
+            await valkey.config_set("maxmemory-policy", "noeviction")
+            await pipeline.trusted()
+            # What was proven before counts no more: it was warmed anew.
+            assert pipeline.sync.mark != before
+            assert await pipeline.poll() == (Source.CACHE, ["one"])
+        finally:
+            await valkey.config_set("maxmemory-policy", "noeviction")
+            await valkey.config_set("maxmemory", "0")
+
+
+@pytest.mark.parametrize("mirrored", [True, False], ids=["known", "beyond the mirror's bound"])
+async def test_an_old_gateways_row_leaves_the_cache_although_the_first_word_of_it_was_lost(
+    pipeline: Pipeline,
+    sql: "asyncpg.Connection[asyncpg.Record]",
+    valkey: "redis.asyncio.Redis",
+    monkeypatch: pytest.MonkeyPatch,
+    mirrored: bool,
+) -> None:
+    async with pipeline.running("writer"):
+        await pipeline.accept([post(1, "one"), post(2, "two")])
+        await pipeline.flushed()
+    # The old gateway gave its rows ids of another kind.
+    for table in ("messages", "message_keys"):
+        await sql.execute(
+            f"update telegram_gateway.{table} set id = '00000000-0000-4000-8000-000000000001' where message_id = 1"
+        )
+    if not mirrored:
+        pipeline.sync.mirror._bound = 0
+    lost: list[Sequence[Write]] = []
+    apply = pipeline.cache.apply
+
+    async def loses_the_first(history: str, writes: Sequence[Write]) -> None:
+        if not lost and any(write.operation is Operation.DONE for write in writes):
+            lost.append(writes)
+            raise CacheUnavailable("lost, for the test")
+        await apply(history, writes)
+
+    monkeypatch.setattr(pipeline.cache, "apply", loses_the_first)
+    async with pipeline.running():
+        await pipeline.trusted()
+        assert sorted((await pipeline.poll())[1]) == ["one", "two"]
+        await pipeline.acknowledge(1, channel=CHANNELS[0])
+        await pipeline.wait_until(lambda: bool(lost))
+        await pipeline.trusted()
+        assert await pipeline.poll() == (Source.CACHE, ["two"])
+    assert await valkey.zcard(f"telegram:pending:{CHANNELS[0]}") == 1
+
+
+async def test_an_acknowledgement_before_its_message_outlives_the_caches_data(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
+) -> None:
+    async with pipeline.running():
+        await pipeline.trusted()
+        # As it is accepted while the database is down, when nobody can say whether there is such a message.
+        await pipeline.journal.append(lambda at_us: [Acknowledged(CHANNELS[0], 1, "tp-capital", at_us)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        await valkey.flushall()
+        await pipeline.wait_until(lambda: pipeline.sync.trusted is None)
+        await pipeline.trusted()
+    await pipeline.accept([post(1, "one"), post(2, "two")])
+    assert await pipeline.poll() == (Source.CACHE, ["two"])
+    async with pipeline.running("redis"):
+        await pipeline.trusted()
+    assert await pipeline.poll() == (Source.CACHE, ["two"])
+
+
+async def test_what_is_done_gets_no_older_body(pipeline: Pipeline, valkey: "redis.asyncio.Redis") -> None:
+    history = await pipeline.cache.history()
+    posted = Posted(CHANNELS[0], 1, Content(text="one", telegram_date_us=1), 0, 1, True)
+    waiting = merge(None, posted)
+    done = merge(waiting, Acknowledged(CHANNELS[0], 1, "tp-capital", 2))
+    pend = Write(Operation.PEND, waiting, render(waiting))
+    await pipeline.cache.apply(history, [pend, Write(Operation.DONE, done, render(done)), pend])
+    assert await valkey.get(f"telegram:msg:{CHANNELS[0]}:1") == render(done)
+    assert await valkey.zcard(f"telegram:pending:{CHANNELS[0]}") == 0
 
 
 async def test_everything_is_stored_as_the_contract_names_it(

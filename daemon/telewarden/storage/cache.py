@@ -15,12 +15,18 @@ from redis.exceptions import RedisError
 from telewarden.messages import State, message_uuid
 
 _TURN_S = 2.0
+ANSWER_BYTES = 8 * 1024 * 1024
+"""The most that a poll takes from the cache: more may not come within its time-out, which would look like an outage."""
 RECENT_LENGTH = 1_000
 """How many message ids `telegram:channel:{id}:recent` keeps."""
 
 
 class CacheUnavailable(Exception):
     """The cache does not answer, or not in time; what it was asked to do may or may not have happened."""
+
+
+class CacheUnfit(CacheUnavailable):
+    """The server answers, but may throw keys away, so that nothing in it is proven."""
 
 
 class HistoryChanged(Exception):
@@ -39,11 +45,15 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One operation on one message. body: wire JSON; needed for PEND and BODY, optional for DONE."""
+    """One operation on one message. body: wire JSON; needed for PEND and BODY, optional for DONE.
+
+    certain: the state's id is that of the member in the pending set; without, DONE looks for it.
+    """
 
     operation: Operation
     state: State
     body: bytes = b""
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,18 @@ class Cache:
         info: dict[str, Any] = await self._call(self._client.info("replication"))
         if info.get("role") != "master":
             raise CacheUnavailable(f"the server is a {info.get('role')}, not a master")
+        await self.keeps()
         return str(info["master_replid"])
+
+    async def keeps(self) -> None:
+        """Make sure that the server throws no keys away. Raises CacheUnfit."""
+        memory: dict[str, Any] = await self._call(self._client.info("memory"))
+        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        if int(memory.get("maxmemory", 0)) > 0 and policy != "noeviction":
+            raise CacheUnfit(
+                f"the server throws keys away when its memory is full (maxmemory-policy {policy}), so that messages "
+                "could be missing in it; set maxmemory-policy noeviction there"
+            )
 
     async def apply(self, history: str, writes: Iterable[Write]) -> None:
         """Apply operations, all or none."""
@@ -123,7 +144,7 @@ class Cache:
             write.operation.value,
             str(state.channel_id),
             str(state.message_id),
-            member_of(state),
+            member_of(state) if write.certain else "",
             state.received_at_us or 0,
             write.body,
             "" if date_us is None else date_us // 1000,
@@ -136,7 +157,7 @@ class Cache:
 
         listed: give them one by one even if all bodies are there. ask: message ids to look up tombstones for.
         """
-        arguments = [self._prefix, mark, str(channel_id), limit, "1" if listed else "0", *ask]
+        arguments = [self._prefix, mark, str(channel_id), limit, "1" if listed else "0", ANSWER_BYTES, *ask]
         answer = await self._call(self._read(args=arguments))
         kind = answer[0].decode()
         if kind == "joined":
@@ -165,7 +186,8 @@ class Cache:
     async def _call(self, call: Any) -> Any:
         try:
             return await call
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+            # RuntimeError: uvloop's word for a transport that was closed while it was written to.
             raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
 
 

@@ -5,8 +5,10 @@ One object, shared by the Redis worker (connection, applier), the warmer and the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import anyio
+import msgspec
 
 from telewarden.messages import (
     Acknowledged,
@@ -37,7 +39,7 @@ class Mirror:
     def __init__(self, bound: int = MIRROR_BOUND) -> None:
         self._bound = bound
         self._states: dict[Key, State] = {}
-        self._done: dict[Key, None] = {}
+        self._done: dict[Key, UUID | None] = {}
         self.complete = True
         """Nothing was left out for want of room."""
 
@@ -59,10 +61,19 @@ class Mirror:
 
     def drop(self, key: Key) -> None:
         """The message no longer waits, and never will again."""
-        self._done[key] = None
+        state = self._states.pop(key, None)
+        if state is not None or key not in self._done:
+            self._done[key] = None if state is None else state.id
         if len(self._done) > DONE_REMEMBERED:
             del self._done[next(iter(self._done))]
-        self._states.pop(key, None)
+
+    def is_done(self, key: Key) -> bool:
+        """It is remembered that the message no longer waits."""
+        return key in self._done
+
+    def dropped_id(self, key: Key) -> UUID | None:
+        """The id that a message had which was dropped: what was told to the cache of that may not have arrived."""
+        return self._done.get(key)
 
     def clear(self) -> None:
         """Forget what waits: a warm begins. What is done stays done."""
@@ -187,6 +198,9 @@ def _write(record: Record, mirror: Mirror) -> Write:
     match event:
         case Posted(new=False):
             return Write(Operation.SEEN, lift(event))
+        case Posted() if mirror.is_done(key):
+            # It was acknowledged before it came; a tombstone may be lost with the server that had it.
+            return Write(Operation.SEEN, lift(event))
         case Posted():
             state = merge(before, event)
             mirror.put(state)
@@ -199,8 +213,11 @@ def _write(record: Record, mirror: Mirror) -> Write:
             return Write(Operation.BODY, state, render(state))
         case Acknowledged() | Deleted() | ReprocessRequested():
             state = merge(before, event)
+            if before is None and (known := mirror.dropped_id(key)) is not None:
+                state = msgspec.structs.replace(state, id=known)
+            certain = state.id is not None or mirror.complete
             mirror.drop(key)
-            return Write(Operation.DONE, state, render(state) if state.exists else b"")
+            return Write(Operation.DONE, state, render(state) if state.exists else b"", certain)
 
 
 def page_writes(page: Sequence[State], since: Sequence[Record], mirror: Mirror) -> list[Write]:

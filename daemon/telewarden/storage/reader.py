@@ -146,7 +146,9 @@ class Reader:
         }
         needed = [key for key, body in bodies.items() if body is None or key in touched]
         states = await self._states(needed)
+        # The server may have lost the tombstones, this process remembers the latest.
         done = {Key(channel_id, message_id) for message_id in listed.done}
+        done |= {key for key in touched if self._sync.mirror.is_done(key)}
         merged = overlay(states, records, done)
         for key in (*needed, *touched):
             state = merged.get(key)

@@ -7,9 +7,10 @@ import time
 
 import anyio
 
-from telewarden.storage.cache import Cache, CacheUnavailable, HistoryChanged
+from telewarden.storage.cache import Cache, CacheUnavailable, CacheUnfit, HistoryChanged
 from telewarden.storage.cache_sync import CacheSync, writes_for
 from telewarden.storage.journal import Journal
+from telewarden.storage.tail import Record
 from telewarden_supervisors import WorkerContext
 
 BATCH = 200
@@ -33,6 +34,9 @@ class RedisWorker:
                 ctx.status("connected")
                 await self._follow(ctx)
             except CacheUnavailable as error:
+                if isinstance(error, CacheUnfit):
+                    # What was proven may have been thrown away since.
+                    self._sync.distrust(str(error))
                 self._sync.disconnected(str(error))
                 # It is known to be down: that is waited for, and no restart would help.
                 ctx.beat()
@@ -63,10 +67,7 @@ class RedisWorker:
         async with self._sync.lock:
             if not self._sync.follows or self._sync.history is None:
                 return 0
-            try:
-                records = self._journal.tail.after(self._sync.applied, BATCH)
-            except LookupError as error:
-                raise HistoryChanged(f"the cache fell behind the journal's retention: {error}") from error
+            records = self._waiting(BATCH)
             if not records:
                 return 0
             await self._cache.apply(self._sync.history, writes_for(records, self._sync.mirror))
@@ -74,19 +75,27 @@ class RedisWorker:
             self._journal.release(self._sync.holds(self._journal.flushed))
         return len(records)
 
+    def _waiting(self, limit: int) -> list[Record]:
+        """The oldest events that are not applied."""
+        try:
+            return self._journal.tail.after(self._sync.applied, limit)
+        except LookupError as error:
+            raise HistoryChanged(f"the cache fell behind the journal's retention: {error}") from error
+
     async def _prove(self) -> None:
         """Renew the mark, as far as the oldest event that is not applied allows; without one, ask who is there."""
         now_s = time.monotonic()
         if now_s < self._renew_at_s:
             return
         self._renew_at_s = now_s + self._lease_s / 3
-        mark = self._sync.mark
+        mark, history = self._sync.mark, self._sync.history
         if mark is not None:
+            await self._cache.keeps()
             await self._cache.renew(mark.text, self._lease_ms())
-        elif await self._cache.history() != self._sync.history:
+        elif await self._cache.history() != history:
             raise HistoryChanged("the cache's replication history changed")
 
     def _lease_ms(self) -> int:
-        waiting = self._journal.tail.after(self._sync.applied, 1)
+        waiting = self._waiting(1)
         age_s = time.time() - waiting[0].accepted_at_us / 1_000_000 if waiting else 0.0
         return int((self._lease_s - max(age_s, 0.0)) * 1000)

@@ -2,7 +2,7 @@
 -- ARGV: prefix, history, body ttl, done ttl, seen ttl, pending bound, recent length, then operations, seven values each:
 --   operation, channel, message id, member of the pending set, score, body, telegram date in ms
 -- Operations: pend (enter the pending set unless done), body (replace a body that is there), seen (known, nothing
--- more), drop (forget a body whose newest text is not at hand), done (leave the pending set for good).
+-- more), drop (forget a body whose newest text is not at hand), done (leave the pending set for good; without a member, whichever has that message id).
 -- Returns 1, or 0 if this server is not a master in that history; then nothing was written.
 local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) or string.match(info, 'master_replid:(%x+)') ~= ARGV[2] then
@@ -22,8 +22,8 @@ for i = 8, #ARGV, 7 do
       if redis.call('ZCARD', pending) > bound then
         redis.call('SET', prefix .. 'overflow:' .. channel, '1')
       end
+      redis.call('SET', prefix .. 'msg:' .. id, body, 'EX', body_ttl)
     end
-    redis.call('SET', prefix .. 'msg:' .. id, body, 'EX', body_ttl)
     redis.call('SET', prefix .. 'dedup:' .. id, '1', 'EX', seen_ttl)
     if date ~= '' then
       local recent = prefix .. 'channel:' .. channel .. ':recent'
@@ -38,7 +38,20 @@ for i = 8, #ARGV, 7 do
     redis.call('DEL', prefix .. 'msg:' .. id)
   elseif op == 'done' then
     redis.call('SET', prefix .. 'done:' .. id, '1', 'EX', done_ttl)
-    redis.call('ZREM', pending, member)
+    if member ~= '' then
+      redis.call('ZREM', pending, member)
+    else
+      -- Which row's id the member was made of is not known any more: the set is looked through.
+      for _, found in ipairs(redis.call('ZRANGE', pending, 0, -1)) do
+        if string.sub(found, 38) == message then
+          redis.call('ZREM', pending, found)
+        end
+      end
+    end
+    -- All that wait are in the set, however many they are; with few enough it answers again.
+    if redis.call('ZCARD', pending) <= bound then
+      redis.call('DEL', prefix .. 'overflow:' .. channel)
+    end
     if body ~= '' then
       redis.call('SET', prefix .. 'msg:' .. id, body, 'XX', 'EX', body_ttl)
     else

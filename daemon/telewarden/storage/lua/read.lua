@@ -1,5 +1,6 @@
 -- Reads one channel's pending messages, but only if the completeness mark proves that they are all here.
--- ARGV: prefix, expected mark, channel, limit, '1' to give bodies one by one, then message ids to ask about.
+-- ARGV: prefix, expected mark, channel, limit, '1' to give bodies one by one, bytes of bodies at most, then message ids
+-- to ask about.
 -- Returns {reason} if the cache cannot be trusted; otherwise
 -- {'joined', count, bodies joined by commas} or {'listed', members, bodies (false where expired), done flags}.
 local info = redis.call('INFO', 'replication')
@@ -21,7 +22,7 @@ if redis.call('EXISTS', prefix .. 'overflow:' .. channel) == 1 then
   return {'overflow'}
 end
 local members = redis.call('ZRANGE', prefix .. 'pending:' .. channel, 0, tonumber(ARGV[4]) - 1)
-local bodies, whole = {}, true
+local bodies, whole, bytes, most = {}, true, 0, tonumber(ARGV[6])
 for first = 1, #members, 1000 do
   local keys = {}
   for i = first, math.min(first + 999, #members) do
@@ -31,13 +32,17 @@ for first = 1, #members, 1000 do
   for i = 1, #keys do
     bodies[#bodies + 1] = values[i]
     whole = whole and values[i] ~= false
+    bytes = bytes + (values[i] and #values[i] or 0)
+  end
+  if bytes > most then
+    return {'too large'}
   end
 end
 if ARGV[5] ~= '1' and whole then
   return {'joined', #members, table.concat(bodies, ',')}
 end
 local done = {}
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   done[#done + 1] = redis.call('EXISTS', prefix .. 'done:' .. channel .. ':' .. ARGV[i])
 end
 return {'listed', members, bodies, done}
