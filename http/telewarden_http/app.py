@@ -72,6 +72,9 @@ def create_app(
     _route(app, "POST", "/api/messages/mark-processed", messages.mark_processed, guard)
     _route(app, "GET", "/api/messages", messages.messages, guard)
     _route(app, "GET", "/api/messages/<message_id>", messages.message, guard, "/api/messages/{id}")
+    one, many = "/v1/messages/{channel}/{message}/seen", "/v1/messages/{channel}/seen"
+    _route(app, "GET", "/v1/messages/<channel>/<message>/seen", messages.seen, guard, one)
+    _route(app, "POST", "/v1/messages/<channel>/seen", messages.seen_many, guard, many)
     for rule in ("/sync-messages", "/api/telegram-gateway/sync-messages"):
         _route(app, "POST", rule, sync.sync_messages, guard)
     _route(app, "GET", "/health", monitoring.overall, watch_guard)

@@ -56,10 +56,10 @@ class Boundary:
         except HTTPException as error:
             # Raised before there is a request that Quart could handle it for: a Host header beyond the rules.
             await exchange.answer(
-                error.code or 400, failure_body(f"The request cannot be used: {error.name}")
+                scope["path"], error.code or 400, f"The request cannot be used: {error.name}"
             )
         except Exception as error:  # noqa: BLE001 (no request may end without an answer)
-            await exchange.answer(500, failure_body(internal_error(log_unexpected(error, scope))))
+            await exchange.answer(scope["path"], 500, internal_error(log_unexpected(error, scope)))
         finally:
             self._metrics.request(
                 scope["method"],
@@ -100,11 +100,12 @@ class _Exchange:
             await self._linger()
         await self._send(event)
 
-    async def answer(self, status: int, body: bytes) -> None:
-        """Answer in the app's place, unless it has begun to."""
+    async def answer(self, path: str, status: int, message: str) -> None:
+        """Answer with a failure in the app's place, unless it has begun to."""
         if self.status is not None:
             return
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        body, media_type = failure_body(path, status, message)
+        headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 

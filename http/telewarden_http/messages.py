@@ -8,9 +8,16 @@ from quart import Response, request
 
 from telewarden_http.errors import MessageNotFound
 from telewarden_http.metrics import ApiMetrics
-from telewarden_http.parameters import parse_list, parse_mark_processed, parse_message_id, parse_unprocessed
+from telewarden_http.parameters import (
+    parse_list,
+    parse_mark_processed,
+    parse_message_id,
+    parse_seen_many,
+    parse_seen_one,
+    parse_unprocessed,
+)
 from telewarden_http.protocols import Acknowledger, MessageReader, Source, Unavailable
-from telewarden_http.responses import json_response, success, success_list
+from telewarden_http.responses import encode, json_response, success, success_list
 
 _T = TypeVar("_T")
 
@@ -80,6 +87,29 @@ class MessageRoutes:
             pagination["totalIsExact"] = False
         body = success_list(listing.bodies, pagination=pagination)
         return json_response(body, headers=_SOURCE_HEADERS[Source.DATABASE])
+
+    async def seen(self, channel: str, message: str) -> Response:
+        """`GET /v1/messages/{channel}/{message}/seen`"""
+        wanted = parse_seen_one(channel, message)
+        seen = await self._in_time(self._reader.seen(wanted.channel, wanted.message_ids))
+        return json_response(
+            encode({"channel": wanted.channel, "message": str(wanted.message_ids[0]), "seen": bool(seen)})
+        )
+
+    async def seen_many(self, channel: str) -> Response:
+        """`POST /v1/messages/{channel}/seen`"""
+        body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+        wanted = parse_seen_many(channel, body)
+        seen = await self._in_time(self._reader.seen(wanted.channel, wanted.message_ids))
+        return json_response(
+            encode(
+                {
+                    "channel": wanted.channel,
+                    "seen": [str(n) for n in wanted.message_ids if n in seen],
+                    "notSeen": [str(n) for n in wanted.message_ids if n not in seen],
+                }
+            )
+        )
 
     async def message(self, message_id: str) -> Response:
         """`GET /api/messages/{id}`"""

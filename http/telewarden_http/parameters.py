@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from telewarden_http.errors import BadRequest, MessageNotFound
-from telewarden_http.protocols import ListQuery, MarkProcessed, SyncRequest, UnprocessedQuery
+from telewarden_http.protocols import ListQuery, MarkProcessed, SeenQuery, SyncRequest, UnprocessedQuery
 
 STATUSES: Final = frozenset(
     ("received", "retrying", "published", "queued", "failed", "reprocess_pending", "reprocessed", "deleted")
@@ -100,6 +100,22 @@ def parse_mark_processed(body: bytes) -> MarkProcessed:
         processed_by=_name("processedBy", given.get("processedBy")),
         channel=None if channel is None else _channel(channel),
     )
+
+
+def parse_seen_one(channel: str, message: str) -> SeenQuery:
+    """The question that a path asks. Raises BadRequest."""
+    return SeenQuery(_channel(channel), (_message_id("message", message),))
+
+
+def parse_seen_many(channel: str, body: bytes) -> SeenQuery:
+    """The question that a path and a JSON body ask; each id once. Raises BadRequest."""
+    match _parse_json(body):
+        case {"messages": [_, *_] as ids} if len(ids) <= IDS_MAX:
+            pass
+        case _:
+            raise BadRequest(f'"messages" is required: a list of 1 to {IDS_MAX} Telegram message ids')
+    numbers = [_message_id(f"messages[{n}]", value) for n, value in enumerate(ids)]
+    return SeenQuery(_channel(channel), tuple(dict.fromkeys(numbers)))
 
 
 def parse_sync(body: bytes) -> SyncRequest:

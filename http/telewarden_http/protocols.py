@@ -5,7 +5,7 @@ finished wire JSON (bytes), so that an answer is joined and never decoded.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -104,6 +104,14 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenQuery:
+    """Whether these messages of a channel were taken in. channel, message_ids: as in MarkProcessed."""
+
+    channel: str
+    message_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SyncRequest:
     """A request to read Telegram's newest messages again.
 
@@ -161,6 +169,10 @@ class MessageReader(Protocol):
 
     async def listed(self, query: ListQuery) -> Listing:
         """Stored messages of any status, by the database alone. Raises Unavailable."""
+        ...
+
+    async def seen(self, channel: str, message_ids: Sequence[int]) -> Collection[int]:
+        """Which of some Telegram message ids of a channel were taken in, ever. Raises UnknownChannel, Unavailable."""
         ...
 
     async def message(self, message_id: UUID) -> bytes | None:

@@ -1,19 +1,26 @@
 """The shapes of answers: the contract's envelopes, as finished bytes."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-from quart import Response
+from quart import Response, request
 
 _HEADERS: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+_STATUSES: Final = frozenset(HTTPStatus)
 _NONE: Final[dict[str, str]] = {}
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
-def failure_body(message: str) -> bytes:
-    """`{"success":false,"message":…}`"""
-    return _encoder.encode({"success": False, "message": message})
+def failure_body(path: str, status: int, message: str) -> tuple[bytes, str]:
+    """(body, media type) of a failure: below /v1 a problem (RFC 9457), elsewhere the contract's
+    `{"success":false,"message":…}`."""
+    if path.startswith("/v1/"):
+        title = HTTPStatus(status).phrase if status in _STATUSES else "Error"
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": message}
+        return _encoder.encode(problem), "application/problem+json"
+    return _encoder.encode({"success": False, "message": message}), "application/json"
 
 
 def json_response(body: bytes, status: int = 200, headers: dict[str, str] = _NONE) -> Response:
@@ -22,8 +29,9 @@ def json_response(body: bytes, status: int = 200, headers: dict[str, str] = _NON
 
 
 def failure(status: int, message: str, headers: dict[str, str] = _NONE) -> Response:
-    """The contract's failure."""
-    return json_response(failure_body(message), status, headers)
+    """A failure in the shape that the request's path calls for."""
+    body, media_type = failure_body(request.path, status, message)
+    return json_response(body, status, headers | {"Content-Type": media_type})
 
 
 def success(**members: Any) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,8 @@ class FakeReader:
     queries: list[UnprocessedQuery] = field(default_factory=list)
     listing: Listing = field(default_factory=lambda: Listing((), False, 0))
     lists: list[ListQuery] = field(default_factory=list)
+    known: set[int] = field(default_factory=set)
+    asked_seen: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
     asked: anyio.Event = field(default_factory=anyio.Event)
     cancelled: anyio.Event = field(default_factory=anyio.Event)
 
@@ -64,6 +66,12 @@ class FakeReader:
         if self.error is not None:
             raise self.error
         return self.page
+
+    async def seen(self, channel: str, message_ids: Sequence[int]) -> set[int]:
+        self.asked_seen.append((channel, tuple(message_ids)))
+        if self.error is not None:
+            raise self.error
+        return self.known & set(message_ids)
 
     async def listed(self, query: ListQuery) -> Listing:
         self.lists.append(query)

@@ -569,3 +569,49 @@ async def test_a_crowd_of_polls_is_no_outage(pipeline: Pipeline) -> None:
                 tasks.start_soon(poll)
     assert {count for _, count in counts} == {500}
     assert Source.JOURNAL not in {source for source, _ in counts}
+
+
+async def test_whether_a_message_was_seen_is_right_whichever_store_knows(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, asked = str(CHANNELS[0]), [1, 2, 3, 4]
+
+    async def seen() -> list[int]:
+        return sorted(await pipeline.reader.seen(channel, asked))
+
+    await pipeline.accept([post(1, "one"), post(3, "three")])
+    # In the journal alone.
+    assert await seen() == [1, 3]
+    async with pipeline.running():
+        await pipeline.flushed()
+        await pipeline.trusted()
+        await pipeline.acknowledge(1)
+        await pipeline.accept([Gone(CHANNELS[0], 3)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+    assert pipeline.journal.backlog == len(pipeline.journal.tail) == 0
+    # What was processed or deleted was seen; the cache knows those, the database the others.
+    assert await seen() == [1, 3]
+    asked = [1, 3]
+    pipeline.database.breaker.broke(float("inf"), "for the test")
+    assert await seen() == [1, 3]
+    with pytest.raises(Unavailable, match="only it knows"):
+        await pipeline.reader.seen(channel, [1, 2])
+    pipeline.database.breaker.succeeded()
+    # The cache has lost it, has something else under its name, or is down.
+    asked = [1, 2, 3, 4]
+    await valkey.delete(f"telegram:dedup:{channel}:1")
+    await valkey.lpush(f"telegram:dedup:{channel}:2", "not ours")
+    assert await seen() == [1, 3]
+    await valkey.flushall()
+    assert await seen() == [1, 3]
+
+    async def down(*_: object) -> set[int]:
+        raise CacheUnavailable("for the test")
+
+    monkeypatch.setattr(pipeline.cache, "seen", down)
+    assert await seen() == [1, 3]
+    # Ids are a channel's own.
+    assert await pipeline.reader.seen(str(OTHER), [1, 3]) == set()
+    with pytest.raises(UnknownChannel, match="none that this gateway takes in"):
+        await pipeline.reader.seen("-1", [1])

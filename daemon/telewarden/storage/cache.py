@@ -168,6 +168,13 @@ class Cache:
             return Listed([int(member[37:]) for member in members], members, answer[2], done)
         return Distrusted(kind)
 
+    async def seen(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
+        """Which messages are known to have been taken in; of the others nothing is known. Needs no proof: what is there
+        was put there by who took it in."""
+        keys = [f"{self._prefix}dedup:{channel_id}:{message_id}" for message_id in message_ids]
+        found = await self._call(self._client.mget(keys))
+        return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
+
     async def clear(self, history: str) -> None:
         """Forget the mark and the pending sets, in one step."""
         if await self._call(self._clear(args=[self._prefix, history])) != 1:

@@ -214,6 +214,12 @@ class Database:
             rows = await connection.fetch(statement("by_keys"), *_pairs(keys))
         return {state.key: state for state in map(state_of, rows)}
 
+    async def stored(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
+        """Which of a channel's messages are stored, also those that are deleted."""
+        async with self.reading() as connection:
+            rows = await connection.fetch(statement("stored"), str(channel_id), list(message_ids))
+        return {row["message_id"] for row in rows}
+
     async def done(self, keys: Sequence[Key]) -> set[Key]:
         """Which of some messages are acknowledged or no longer wait, by the database's word."""
         if not keys:

@@ -52,11 +52,7 @@ class Reader:
 
     async def unprocessed(self, query: UnprocessedQuery) -> Page:
         """The waiting messages of one channel. Raises UnknownChannel."""
-        channel_id = int(query.channel)
-        if channel_id not in self._channel_ids:
-            raise UnknownChannel(
-                f"channel {query.channel} is none that this gateway takes in; see `telewarden channels`"
-            )
+        channel_id = self._channel_id(query.channel)
         try:
             return await self._from_cache(channel_id, query)
         except CacheCannotAnswer as error:
@@ -83,6 +79,38 @@ class Reader:
             raise Unavailable("the database is down, and only it can list messages; try again") from error
         bodies = [render_row(row) for row in rows[: query.limit]]
         return Listing(bodies, len(rows) > query.limit, total)
+
+    async def seen(self, channel: str, message_ids: Sequence[int]) -> set[int]:
+        """Which messages were taken in: by the journal's tail, what the cache knows, else the database.
+
+        Raises UnknownChannel, Unavailable when only the database could say and it is down.
+        """
+        channel_id = self._channel_id(channel)
+        seen = {n for n in message_ids if self._journal.tail.has_post(Key(channel_id, n))}
+        unsure = [n for n in message_ids if n not in seen]
+        if unsure and self._cache is not None and self._sync.history is not None:
+            try:
+                seen |= await self._cache.seen(channel_id, unsure)
+            except CacheUnavailable as error:
+                self._sync.disconnected(str(error))
+            unsure = [n for n in unsure if n not in seen]
+        if unsure:
+            try:
+                # What was in the tail above may be flushed and gone from it meanwhile, and is found here.
+                seen |= await self._database.stored(channel_id, unsure)
+            except DatabaseUnavailable as error:
+                raise Unavailable(
+                    "the database is down, and only it knows whether these messages were seen; try again"
+                ) from error
+        return seen
+
+    def _channel_id(self, channel: str) -> int:
+        channel_id = int(channel)
+        if channel_id not in self._channel_ids:
+            raise UnknownChannel(
+                f"channel {channel} is none that this gateway takes in; see `telewarden channels`"
+            )
+        return channel_id
 
     async def message(self, message_id: UUID) -> bytes | None:
         """One message by its id. Raises Unavailable when only the database could say and it is down."""

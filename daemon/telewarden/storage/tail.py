@@ -89,6 +89,10 @@ class Tail:
         """One message's records, oldest first."""
         return list(self._by_message.get(key, ()))
 
+    def has_post(self, key: Key) -> bool:
+        """Whether a message was posted within the tail."""
+        return any(isinstance(record.event, Posted) for record in self._by_message.get(key, ()))
+
     def key(self, message_id: uuid.UUID) -> Key | None:
         """The key of a message that was posted within the tail, if it is known."""
         return self._keys.get(message_id)
