@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import asyncpg
@@ -49,7 +50,7 @@ class Sizes:
     warmed: int = 100_000
     live_per_s: int = 100
     live_s: float = 3.0
-    frozen_polls: int = 50
+    frozen_polls: int = 100
 
 
 SIZES = Sizes()
@@ -165,9 +166,9 @@ async def _polls(parts: _Parts, limit: int) -> tuple[list[float], list[float]]:
     pending, body = f"telegram:pending:{CHANNEL}", f"telegram:msg:{CHANNEL}:".encode()
 
     async def raw() -> list[bytes]:
-        members = await parts.bare.zrange(pending, 0, limit - 1)
-        found: list[bytes] = await parts.bare.mget([body + member[37:] for member in members])
-        return found
+        members: Any = await parts.bare.zrange(pending, 0, limit - 1)
+        found: Any = await parts.bare.mget([body + member[37:] for member in members])
+        return list(found)
 
     page = await parts.reader.unprocessed(query)
     assert (page.source, page.count) == (Source.CACHE, limit)
@@ -177,8 +178,8 @@ async def _polls(parts: _Parts, limit: int) -> tuple[list[float], list[float]]:
 
 async def _looks(parts: _Parts) -> tuple[list[float], list[float]]:
     """For one message at a time, which the cache knows."""
-    member: bytes = (await parts.bare.zrange(f"telegram:pending:{CHANNEL}", 0, 0))[0]
-    message_id = int(member[37:])
+    oldest: Any = await parts.bare.zrange(f"telegram:pending:{CHANNEL}", 0, 0)
+    message_id = int(oldest[0][37:])
     assert await parts.cache.seen(CHANNEL, [message_id]) == {message_id}
     key = f"telegram:dedup:{CHANNEL}:{message_id}"
     return await _in_turn(
@@ -191,15 +192,14 @@ async def _looks(parts: _Parts) -> tuple[list[float], list[float]]:
 async def _frozen(parts: _Parts) -> Figure:
     """What a cache that freezes costs the polls that follow, in all, beside its time-out."""
     query = UnprocessedQuery(str(CHANNEL), limit=100)
-    parts.sync.distrust("for the database's own times")
-    usual_ms = statistics.median([await ms(lambda: parts.reader.unprocessed(query)) for _ in range(50)])
-    await parts.trusted()
     assert (await parts.reader.unprocessed(query)).source is Source.CACHE
     parts.server.suspend()
     try:
         times = [await ms(lambda: parts.reader.unprocessed(query)) for _ in range(SIZES.frozen_polls)]
     finally:
         parts.server.resume()
+    # All but the first are answered by the database at once.
+    usual_ms = statistics.median(times)
     return Figure(sum(times) - usual_ms * len(times), "ms", _TIMEOUT_S * 1000, "<=", 1.5, of="ratio")
 
 
