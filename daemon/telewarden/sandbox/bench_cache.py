@@ -211,7 +211,7 @@ async def _applying(folder: Path, dsn: str, server: EmbeddedValkey) -> dict[str,
         async with _parts(folder, dsn, server) as parts:
             for first in range(1, count + 1, 500):
                 await parts.journal.accept(_posts(first, min(500, count + 1 - first)))
-            parts.sync.connected(await parts.cache.history())
+            parts.sync.connected(await parts.cache.connect())
             parts.sync.begin_warm(0)
             began = time.perf_counter()
             async with anyio.create_task_group() as tasks:
