@@ -183,7 +183,8 @@ class Reader:
         # The server may have lost the tombstones, this process remembers the latest.
         done = {Key(channel_id, message_id) for message_id in listed.done}
         done |= {key for key in touched if self._sync.mirror.is_done(key)}
-        merged = overlay(states, records, done)
+        edits = {key: state for key in touched if (state := self._sync.mirror.edits(key)) is not None}
+        merged = overlay(states, records, done, edits)
         for key in (*needed, *touched):
             state = merged.get(key)
             if state is not None and state.pending:
