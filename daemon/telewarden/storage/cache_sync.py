@@ -55,13 +55,14 @@ class Mirror:
 
     def put(self, state: State) -> None:
         """Keep a pending message's state."""
-        self._edits.pop(state.key, None)
-        if state.key in self._done:
+        key = state.key
+        self._edits.pop(key, None)
+        if key in self._done:
             return
-        if state.key not in self._states and len(self._states) >= self._bound:
+        if key not in self._states and len(self._states) >= self._bound:
             self.complete = False
             return
-        self._states[state.key] = state
+        self._states[key] = state
 
     def drop(self, key: Key) -> None:
         """The message no longer waits, and never will again."""
