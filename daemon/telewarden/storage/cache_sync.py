@@ -98,6 +98,11 @@ class Mark:
     history: str
     plain: bool
 
+    @classmethod
+    def of(cls, history: str, generation: UUID, *, plain: bool) -> "Mark":
+        """A new mark; its text tells other processes all of it (see lua/read.lua)."""
+        return cls(f"{history}:{generation.hex}:{'plain' if plain else 'mixed'}", history, plain)
+
 
 class CacheSync:
     """The cache's standing. lock: held while the applier or the warmer writes, so that a page and the events that
