@@ -63,6 +63,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
                     writer_pool=database.writer_pool,
                     statement_timeout_s=database.statement_timeout_s,
                     connect_timeout_s=database.connect_timeout_s,
+                    tcp_user_timeout_s=database.tcp_user_timeout_s,
                     statement_cache_size=database.statement_cache_size,
                     auto_migrate=database.auto_migrate,
                 )
