@@ -13,8 +13,8 @@ import pytest
 
 from support.pipeline import Pipeline, open_pipeline, post
 from support.privileges import allowed
+from support.told import Told
 from telewarden.sandbox.accounts import server_account
-from telewarden.sandbox.alone import AloneContext
 from telewarden.sandbox.postgres import DATABASE, EmbeddedPostgres
 from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden_http.protocols import Source
@@ -57,27 +57,9 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Disk]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-class Told(AloneContext):
-    """Keeps what a worker says of itself."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def status(self, text: str) -> None:
-        """See WorkerContext."""
-        self.said.append(text)
-
-
 @pytest.fixture
 async def cache_url(valkey_server: EmbeddedValkey) -> str:
     return valkey_server.url
-
-
-async def waits_for(told: Told, text: str) -> None:
-    """Until the writer has said so more than once: it tries again by itself."""
-    with anyio.fail_after(60):
-        while sum(text in said for said in told.said) < 2:
-            await anyio.sleep(0.01)
 
 
 async def stored(dsn: str) -> list[int]:
@@ -122,7 +104,7 @@ async def test_no_room_for_more_rows(
         await pipeline.flushed()
         disk.fill()
         await accept(pipeline, 11, 200)
-        await waits_for(told, "DiskFullError")
+        await told.again("DiskFullError")
         # Intake goes on meanwhile, and what came in is served.
         await accept(pipeline, 201, 210)
         source, texts = await pipeline.poll()
@@ -161,7 +143,7 @@ async def test_no_room_for_the_servers_own_log(tmp_path: Path, disk: Disk, cache
             with anyio.fail_after(60):
                 while "PANIC" not in postgres.log_file.read_text():
                     await anyio.sleep(0.05)
-            await waits_for(told, "waiting for the database")
+            await told.again("waiting for the database")
             await accept(pipeline, 20_011, 20_020)
             source, texts = await pipeline.poll(limit=30_000)
             assert (source, texts[-1]) == (Source.JOURNAL, f"20020 {TEXT}")

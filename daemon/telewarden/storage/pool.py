@@ -19,6 +19,8 @@ from typing import Any
 
 import asyncpg
 
+from telewarden.storage.addresses import Addresses
+
 Connection = Any
 """An asyncpg connection out of a pool (asyncpg's own proxy type is generic over its record class)."""
 
@@ -78,11 +80,15 @@ async def open_pool(
         connection.end_after_silence(tcp_user_timeout_s)
         await check(connection)
 
+    addresses = Addresses(dsn)
+
+    async def connect(_: str | None = None, /, **options: Any) -> Any:
+        return await addresses.connect(timeout_s=connect_timeout_s, **options)
+
     return await asyncpg.create_pool(
-        dsn,
+        connect=connect,
         min_size=0,
         max_size=size,
-        timeout=connect_timeout_s,
         command_timeout=statement_timeout_s,
         statement_cache_size=statement_cache_size,
         max_inactive_connection_lifetime=_KEPT_IDLE_S,
