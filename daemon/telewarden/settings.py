@@ -227,11 +227,15 @@ class DatabaseSettings(Section):
     )
     statement_timeout_s: Seconds = Field(10.0, description="seconds that a statement may take")
     connect_timeout_s: Seconds = Field(2.0, description="seconds that connecting may take")
+    tcp_user_timeout_s: Seconds = Field(
+        10.0,
+        description="seconds without a sign of life from the database's machine until a connection is lost",
+    )
     statement_cache_size: int = Field(
         100, ge=0, description="prepared statements kept; 0 behind PgBouncer < 1.21"
     )
     auto_migrate: bool = Field(False, description="bring the schema up to date at start")
-    keep_days: int = Field(90, ge=3, description="days of messages kept; TimescaleDB has a policy of its own")
+    keep_days: int = Field(90, ge=3, description="days of messages kept")
     upkeep_interval_s: Seconds = Field(
         3600.0,
         description="seconds between two rounds of upkeep: days made ahead, old ones dropped, roll-ups",

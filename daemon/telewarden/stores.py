@@ -78,6 +78,7 @@ async def open_shared_stores(settings: Settings) -> AsyncIterator[SharedStores]:
                     writer_pool=database.writer_pool,
                     statement_timeout_s=database.statement_timeout_s,
                     connect_timeout_s=database.connect_timeout_s,
+                    tcp_user_timeout_s=database.tcp_user_timeout_s,
                     statement_cache_size=database.statement_cache_size,
                     auto_migrate=database.auto_migrate,
                 )
