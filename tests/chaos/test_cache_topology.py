@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import anyio
 import pytest
+import redis.exceptions
 
 from support.debian import cache_program
 from support.proxied import ProxiedTopology, proxied_topology
 from support.proxy import REFUSED, Line
+from telewarden.sandbox.consumer import Consumer
 from telewarden.sandbox.exercise import Exercise, Fault, Result
-from telewarden.sandbox.stack import Stack, start_stack
+from telewarden.sandbox.stack import CONSUMER, Stack, start_stack
 from telewarden.sandbox.topology import DOWN_AFTER_MS
 from telewarden.sandbox.valkey import EmbeddedValkey
 
@@ -81,7 +83,7 @@ class Scene:
                 while len(answers) < since + count or {s for _, s in answers[-count:]} != {source}:
                     await anyio.sleep(_LOOK_S)
         except TimeoutError:
-            log = self.stack.daemon.log_end(30)
+            log = self.stack.daemon.log_end(8)
             raise AssertionError(f"not from the {source}, but {answers[-5:]}\n{log}") from None
 
     async def more_answers(self, count: int = 100) -> set[str]:
@@ -136,22 +138,39 @@ async def run(stack: Stack, cache: ProxiedTopology) -> AsyncIterator[Run]:
             f"{result.seconds:.1f} s, {result.posted} posted, {result.sources}, slowest poll {slowest_ms:.0f} ms, "
             f"errors {result.errors}"
         )
-        told = "\n".join([*result.verdict.lines(), stack.daemon.log_end(40)])
-        assert result.verdict.clean, told
+        if not result.verdict.clean:
+            pytest.fail("\n".join([*result.verdict.lines(), stack.daemon.log_end(8)]))
         assert result.acknowledged == result.polled
         assert not any(kind.startswith("poll") for kind in result.errors), result.errors
         assert stack.daemon.starts == 1
         return result
 
     yield run
-    # Whatever a scenario has left: the next one begins with whole servers.
+    await repair(stack, cache)
+
+
+async def repair(stack: Stack, cache: ProxiedTopology) -> None:
+    """Whatever a scenario has left: the next one begins with whole servers, and nothing waits."""
     cache.heal()
     for server in (*cache.topology.nodes, *cache.topology.sentinels):
         server.resume()
         if not server.running:
             await server.restart()
+    for node in cache.topology.nodes:
+        async with node.connect() as client:
+            await client.config_set("maxmemory", "0")
+            await client.config_set("maxmemory-policy", "noeviction")
     if not stack.postgres.running:
         await stack.postgres.restart()
+    rest = Consumer(
+        stack.daemon.url, stack.daemon.api_key, stack.channel_ids, interval_s=_LOOK_S, name=CONSUMER
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(rest.run)
+        with anyio.fail_after(_PATIENCE_S):
+            while any(row.status in ("received", "queued") for _, row in await stack.rows()):
+                await anyio.sleep(_LOOK_S)
+        tasks.cancel_scope.cancel()
 
 
 def now_ms() -> float:
@@ -183,12 +202,11 @@ async def test_the_master_freezes_and_comes_back(run: Run, full: bool) -> None:
         await scene.cache.topology.failed_over(new)
         assert scene.sources(frozen_ms + _NOTICED_MS, frozen_ms + DOWN_AFTER_MS) == {"database"}
         await scene.answers_come_from("cache")
-        await anyio.sleep((frozen_ms - now_ms()) / 1000 + (10.0 if full else 4.0))
+        await anyio.sleep(max(0.0, (frozen_ms - now_ms()) / 1000 + (10.0 if full else 4.0)))
         old.resume()
         # It takes itself for the master still, and holds what was true long ago.
-        async with old.connect() as client:
-            assert (await client.info("replication"))["role"] == "master"
-        assert await scene.more_answers() == {"cache"}
+        assert await is_master(old)
+        assert await scene.more_answers() == {"cache"}, scene.stack.daemon.log_end(6)
         if full:
             await scene.cache.topology.whole()
         else:
@@ -208,7 +226,6 @@ async def test_the_master_is_restarted_empty(run: Run) -> None:
         assert await history(master) != before
         await scene.answers_come_from("cache")
         assert "database" in scene.sources(restarted_ms, now_ms())
-        assert await scene.master() == (master, scene.cache.topology.other(master))
 
     assert (await run(scenario)).errors == {}
 
@@ -236,7 +253,7 @@ async def test_two_sentinels_are_killed_and_then_the_master(run: Run) -> None:
         last, *dead = scene.cache.topology.sentinels
         for sentinel in dead:
             await sentinel.kill()
-        assert await scene.more_answers() == {"cache"}
+        assert await scene.more_answers() == {"cache"}, scene.stack.daemon.log_end(6)
         killed_ms = now_ms()
         await old.kill()
         async with last.connect() as client:
@@ -291,9 +308,9 @@ async def test_a_partition_leaves_two_masters_alive(run: Run) -> None:
         parted_ms = now_ms()
         scene.cache.part([old, near], [new, *far], clients=True)
         with anyio.fail_after(_PATIENCE_S):
-            while await role(new) != "master":
+            while not await is_master(new):
                 await anyio.sleep(_LOOK_S)
-        assert await role(old) == "master"
+        assert await is_master(old)
         await scene.more_answers(200)
         assert scene.sources(parted_ms + 2500, now_ms()) == {"cache"}
         healed_ms = now_ms()
@@ -313,12 +330,12 @@ async def test_a_partition_takes_the_master_away_and_gives_it_back(run: Run) -> 
         parted_ms = now_ms()
         scene.cache.part([old], [new, *scene.cache.topology.sentinels], clients=False)
         await scene.cache.topology.failed_over(new)
-        assert await role(old) == "master"
+        assert await is_master(old)
         assert scene.sources(parted_ms + _NOTICED_MS, parted_ms + DOWN_AFTER_MS) == {"database"}
         await scene.answers_come_from("cache")
         # What was written and never arrived arrives at the old one now.
         scene.cache.heal()
-        assert await scene.more_answers() == {"cache"}
+        assert await scene.more_answers() == {"cache"}, scene.stack.daemon.log_end(6)
         await scene.cache.topology.follow(old)
 
     assert (await run(scenario)).errors == {}
@@ -343,8 +360,8 @@ async def test_the_masters_memory_is_full(run: Run) -> None:
         master, _ = await scene.master()
         async with master.connect() as client:
             await client.config_set("maxmemory", "1mb")
-            await scene.answers_come_from("database")
-            assert await scene.more_answers() == {"database"}
+            # What it holds is right while its lease lasts.
+            await scene.answers_come_from("database", 150)
             await client.config_set("maxmemory", "0")
 
     assert (await run(scenario)).errors == {}
@@ -433,6 +450,10 @@ async def history(node: EmbeddedValkey) -> str:
         return str((await client.info("replication"))["master_replid"])
 
 
-async def role(node: EmbeddedValkey) -> str:
-    async with node.connect() as client:
-        return str((await client.info("replication"))["role"])
+async def is_master(node: EmbeddedValkey) -> bool:
+    """It says so. A node that is being promoted ends its clients' connections."""
+    try:
+        async with node.connect() as client:
+            return bool((await client.info("replication"))["role"] == "master")
+    except redis.exceptions.ConnectionError:
+        return False

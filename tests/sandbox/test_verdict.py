@@ -46,10 +46,10 @@ def test_an_older_text_is_stale_also_of_a_deleted_message() -> None:
     assert KEY in judged(Truth("new", True), Stored("old", "deleted")).stale
 
 
-def test_a_message_that_a_later_poll_left_out_is_lost_unless_it_was_deleted() -> None:
+def test_a_message_that_a_later_poll_left_out_is_omitted_unless_it_was_deleted() -> None:
     got = polled()
     got.left_out.append(KEY)
-    assert KEY in judged(Truth("new", False), Stored("new", "published"), got=got).lost
+    assert KEY in judged(Truth("new", False), Stored("new", "published"), got=got).omitted
     assert judged(Truth("new", True), Stored("new", "deleted"), got=got).clean
 
 

@@ -28,7 +28,9 @@ class ProxiedTopology:
 
     def name(self, server: EmbeddedValkey) -> str:
         """A server's name."""
-        servers = dict(zip((*NODES, *SENTINELS), (*self.topology.nodes, *self.topology.sentinels), strict=True))
+        servers = dict(
+            zip((*NODES, *SENTINELS), (*self.topology.nodes, *self.topology.sentinels), strict=True)
+        )
         return next(name for name, other in servers.items() if other is server)
 
     def proxy(self, server: EmbeddedValkey) -> Proxy:
@@ -39,7 +41,9 @@ class ProxiedTopology:
         """Where a server's own connections come from."""
         return _SOURCES[self.name(server)]
 
-    def part(self, some: Iterable[EmbeddedValkey], others: Iterable[EmbeddedValkey], *, clients: bool) -> None:
+    def part(
+        self, some: Iterable[EmbeddedValkey], others: Iterable[EmbeddedValkey], *, clients: bool
+    ) -> None:
         """Nothing passes any more between some servers and the others, either way; everything stays connected.
 
         clients: they are on the side of the first ones; otherwise on that of the others.

@@ -70,6 +70,7 @@ class Result:
             "polled": self.polled,
             "acknowledged": self.acknowledged,
             "lost": len(self.verdict.lost),
+            "omitted": len(self.verdict.omitted),
             "duplicated": len(self.verdict.duplicated),
             "stale": len(self.verdict.stale),
             "latency_ms": self.latency_ms,
@@ -141,7 +142,7 @@ class Exercise:
         while True:
             verdict = await self._verdict()
             all_acknowledged = all(r.acknowledged for r in self.consumer.got.received.values())
-            if (verdict.clean and all_acknowledged) or time.monotonic() > deadline or verdict.duplicated:
+            if (verdict.clean and all_acknowledged) or time.monotonic() > deadline or verdict.settled:
                 return verdict
             await anyio.sleep(0.2)
 

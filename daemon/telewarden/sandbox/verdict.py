@@ -27,16 +27,22 @@ class Stored:
 
 @dataclass(slots=True)
 class Verdict:
-    """The differences, each with the messages that it concerns and why."""
+    """The differences, each with the messages that it concerns and why. omitted: by one poll, not by others."""
 
     lost: dict[Id, str] = field(default_factory=dict)
+    omitted: dict[Id, str] = field(default_factory=dict)
     duplicated: dict[Id, str] = field(default_factory=dict)
     stale: dict[Id, str] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
         """No difference at all."""
-        return not (self.lost or self.duplicated or self.stale)
+        return not (self.lost or self.omitted or self.duplicated or self.stale)
+
+    @property
+    def settled(self) -> bool:
+        """Some difference can no longer go away."""
+        return bool(self.omitted or self.duplicated)
 
     def lines(self, at_most: int = 20) -> list[str]:
         """What to tell a person."""
@@ -44,6 +50,7 @@ class Verdict:
             f"{kind}: channel {channel}, message {message}: {why}"
             for kind, differences in (
                 ("lost", self.lost),
+                ("omitted", self.omitted),
                 ("duplicated", self.duplicated),
                 ("stale", self.stale),
             )
@@ -80,7 +87,7 @@ def judge(
     for key in got.left_out:
         # One that is deleted goes at that moment, which is not known to the consumer.
         if key in truth and not truth[key].deleted:
-            verdict.lost[key] = "left out of a poll after an earlier one had served it"
+            verdict.omitted[key] = "left out of a poll after an earlier one had served it"
     for key, written in (texts or {}).items():
         if key in got.received and _goes_back(got.received[key].texts, written):
             verdict.stale[key] = "polls gave an older text after a newer one"
