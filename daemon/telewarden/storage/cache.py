@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
+from itertools import chain
 from typing import Any
+from uuid import UUID
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -61,22 +63,28 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A channel's pending messages one by one, oldest first: ids, members, bodies (None: expired), and which of the ids
-    that were asked about are done."""
+class Whole:
+    """The bodies of a channel's pending messages, oldest first."""
 
-    message_ids: Sequence[int]
-    members: Sequence[str]
-    bodies: Sequence[bytes | None]
-    done: frozenset[int]
+    bodies: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """A channel's pending messages, oldest first, their bodies joined by commas."""
+class Waiting:
+    """A pending message. id: which decides between equal times of arrival. body: None where it has expired."""
 
-    count: int
-    bodies: bytes
+    message_id: int
+    received_at_us: int
+    id: UUID
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A channel's pending messages one by one, oldest first; and which of the ids that were asked about are done."""
+
+    waiting: Sequence[Waiting]
+    done: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +194,7 @@ class Cache:
 
     async def read(
         self, mark: str, channel_id: int, limit: int, *, listed: bool = False, ask: Sequence[int] = ()
-    ) -> Joined | Listed | Distrusted:
+    ) -> Whole | Listed | Distrusted:
         """A channel's pending messages, if the given mark proves them complete.
 
         listed: give them one by one even if all bodies are there. ask: message ids to look up tombstones for.
@@ -196,7 +204,7 @@ class Cache:
 
     async def read_proven(
         self, history: str, channel_id: int, limit: int, *, needs_plain: bool
-    ) -> Joined | Listed | Distrusted:
+    ) -> Whole | Listed | Distrusted:
         """The same for a process that sets no marks: whoever's mark proves them, in this history.
 
         needs_plain: only if every waiting message is a plain one (see only_plain.sql).
@@ -245,14 +253,17 @@ class Cache:
             raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
 
 
-def _answer(answer: list[Any], ask: Sequence[int]) -> Joined | Listed | Distrusted:
+def _answer(answer: list[Any], ask: Sequence[int]) -> Whole | Listed | Distrusted:
     kind = answer[0].decode()
-    if kind == "joined":
-        return Joined(answer[1], answer[2])
+    if kind == "whole":
+        return Whole(list(chain.from_iterable(answer[1])))
     if kind == "listed":
-        members = [member.decode() for member in answer[1]]
-        done = frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag)
-        return Listed([int(member[37:]) for member in members], members, answer[2], done)
+        scored = zip(answer[1][::2], answer[1][1::2], chain.from_iterable(answer[2]), strict=True)
+        waiting = [
+            Waiting(int(member[37:]), int(score), UUID(member[:36].decode()), body)
+            for member, score, body in scored
+        ]
+        return Listed(waiting, frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag))
     return Distrusted(kind)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
 from telewarden.messages import Key
-from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Joined, Listed
+from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Listed, Whole
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.reader import PLAIN_STATUSES, CacheCannotAnswer, listed
 from telewarden.storage.render import render, render_row
@@ -110,29 +110,25 @@ class SharedReader:
         match answer:
             case Distrusted(reason):
                 raise CacheCannotAnswer(reason)
-            case Joined(count, bodies):
-                return Page([bodies] if count else [], Source.CACHE, count)
+            case Whole(bodies):
+                return Page(bodies, Source.CACHE, len(bodies))
             case Listed():
                 serve = await self._completed(channel_id, answer)
                 return Page(serve, Source.CACHE, len(serve))
 
     async def _completed(self, channel_id: int, listed: Listed) -> list[bytes]:
         """The bodies, those that have expired from the database."""
-        expired = [
-            Key(channel_id, message_id)
-            for message_id, body in zip(listed.message_ids, listed.bodies, strict=True)
-            if body is None
-        ]
+        expired = [Key(channel_id, each.message_id) for each in listed.waiting if each.body is None]
         try:
             states = await self._database.by_keys(expired)
         except DatabaseUnavailable as error:
             raise CacheCannotAnswer("a body has expired") from error
         bodies = []
-        for message_id, body in zip(listed.message_ids, listed.bodies, strict=True):
-            if body is not None:
-                bodies.append(body)
+        for each in listed.waiting:
+            if each.body is not None:
+                bodies.append(each.body)
                 continue
-            state = states.get(Key(channel_id, message_id))
+            state = states.get(Key(channel_id, each.message_id))
             if state is None:
                 raise CacheCannotAnswer("a body has expired")
             if state.pending:
