@@ -175,15 +175,16 @@ class Cache:
         found = await self._call(self._client.mget(keys))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
-    async def clear(self, history: str) -> None:
-        """Forget the mark and the pending sets, in one step."""
-        if await self._call(self._clear(args=[self._prefix, history])) != 1:
+    async def clear(self, mark: str) -> None:
+        """Forget the mark and the pending sets, in one step: the warm begins that may set this mark in the end."""
+        if await self._call(self._clear(args=[self._prefix, mark])) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
-        """Declare the pending sets complete for so long."""
+        """Declare the pending sets complete for so long. May be repeated. Raises HistoryChanged also where what the warm
+        of this mark wrote is not all there any more."""
         if await self._call(self._mark(args=[self._prefix, mark, lease_ms, "set"])) != 1:
-            raise HistoryChanged("the cache's replication history changed")
+            raise HistoryChanged("the cache was emptied during the warm, or its replication history changed")
 
     async def renew(self, mark: str, lease_ms: int) -> None:
         """Declare them complete for so long from now; nothing for a lease that is not positive."""
