@@ -1,7 +1,7 @@
 """How fast a warm goes: pages that block nobody for long, and pauses while there is live traffic. Pure."""
 
-SMALLEST, FIRST, LARGEST = 25, 100, 250
-"""Messages in a page."""
+SMALLEST, FIRST, LARGEST = 25, 50, 250
+"""Messages in a page; FIRST is also the most while there is live traffic, which waits while a page is put together."""
 LONGEST_PAGE_S = 0.04
 """A page that takes longer to write is followed by smaller ones: the cache does nothing else meanwhile."""
 BUSY_S = 1.0
@@ -43,4 +43,5 @@ class WarmPace:
         self._traffic = traffic
         if self._busy_until_s is None or now_s >= self._busy_until_s:
             return 0.0
+        self.size = min(self.size, FIRST)
         return min(page_s * (1 - self._share) / self._share, LONGEST_PAUSE_S)
