@@ -3,16 +3,18 @@
 from collections import Counter as Counts
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from telewarden.storage.answers import Answers
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
 from telewarden.telegram.intake import Lags, TelegramState
 from telewarden.tree import workers
 from telewarden.workers.writer import Writer
+from telewarden_http.protocols import Source
 from telewarden_supervisors import ChildRestarted, Event, Supervisor
 
 
@@ -20,10 +22,16 @@ class DaemonMetrics(Collector):
     """Looks at the parts when Prometheus asks, so that nothing has to keep a gauge up to date."""
 
     def __init__(
-        self, journal: Journal, database: Database, sync: CacheSync, writer: Writer, telegram: TelegramState
+        self,
+        journal: Journal,
+        database: Database,
+        sync: CacheSync,
+        writer: Writer,
+        telegram: TelegramState,
+        answers: Answers,
     ) -> None:
         self._journal, self._database, self._sync = journal, database, sync
-        self._writer, self._telegram = writer, telegram
+        self._writer, self._telegram, self._answers = writer, telegram, answers
         self._restarts: Counts[str] = Counts()
         self.supervisor: Supervisor | None = None
 
@@ -51,6 +59,8 @@ class DaemonMetrics(Collector):
             "telewarden_cache_complete", "1 while polls are answered by the cache.", sync.reason is None
         )
         yield _counter("gateway_cache_writes", "Events applied to the cache.", sync.writes)
+        yield _counter("telewarden_cache_warms", "Times that filling the cache began.", sync.warms)
+        yield from self._answered()
         yield _gauge(
             "telewarden_database_up", "1 while the database answers.", not self._database.breaker.failed
         )
@@ -72,6 +82,26 @@ class DaemonMetrics(Collector):
             "How often those with news are asked, at present.",
             telegram.watch_interval_s,
         )
+
+    def _answered(self) -> Iterable[Metric]:
+        answers = self._answers
+        polls = CounterMetricFamily(
+            "telewarden_polls", "Polls of waiting messages answered, by source.", labels=["source"]
+        )
+        seen = CounterMetricFamily(
+            "telewarden_seen_checks",
+            "Messages asked about, whether they were seen, by the source that knew.",
+            labels=["source"],
+        )
+        for source in Source:
+            polls.add_metric([source.value], answers.polls[source])
+            seen.add_metric([source.value], answers.seen[source])
+        fallbacks = CounterMetricFamily(
+            "telewarden_cache_fallbacks", "Polls that the cache did not answer, by reason.", labels=["reason"]
+        )
+        for reason, count in answers.reasons.items():
+            fallbacks.add_metric([reason], count)
+        yield from (polls, seen, fallbacks)
 
     def _waiting(self) -> int:
         return self._journal.backlog if self._database.breaker.failed else 0
@@ -108,42 +138,6 @@ class IntakeLags(Lags):
         """See `Lags`."""
         self._all.labels(source).observe(lag_s)
         self._last.labels(str(channel_id), source).set(lag_s)
-
-
-def fallback_counter(registry: CollectorRegistry) -> Counter:
-    """Polls that the cache did not answer, by the reason; reasons are a few fixed words."""
-    return Counter(
-        "telewarden_cache_fallbacks_total",
-        "Polls that the cache could not answer, by reason.",
-        ["reason"],
-        registry=registry,
-    )
-
-
-FALLBACK_REASONS = frozenset(
-    {
-        "not connected yet",
-        "not warmed yet",
-        "being warmed",
-        "no cache",
-        "unavailable",
-        "other statuses",
-        "not only plain messages wait",
-        "a body has expired",
-        "not a master",
-        "no mark",
-        "other mark",
-        "other history",
-        "overflow",
-        "too large",
-        "behind the journal",
-    }
-)
-
-
-def bounded_reason(reason: str) -> str:
-    """A fall-back reason as a label value: one of a fixed set."""
-    return reason if reason in FALLBACK_REASONS else "down"
 
 
 def _gauge(name: str, help_: str, value: float | bool) -> Metric:

@@ -1,11 +1,11 @@
 """The cache through redis-py: a few atomic scripts, each of which first makes sure of the server that it runs on."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -19,6 +19,7 @@ from telewarden.storage.cache_servers import (
     client_for,
 )
 
+T = TypeVar("T")
 ANSWER_BYTES = 8 * 1024 * 1024
 """The most that a poll takes from the cache: more may not come within its time-out, which would look like an outage."""
 RECENT_LENGTH = 1_000
@@ -215,8 +216,8 @@ class Cache:
             raise HistoryChanged("the cache's replication history changed")
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
-        """Declare the pending sets complete for so long. May be repeated. Raises HistoryChanged also where what the warm
-        of this mark wrote is not all there any more."""
+        """Declare the pending sets complete for so long. May be repeated. Raises HistoryChanged also where what the
+        warm of this mark wrote is not all there any more."""
         if await self._run("mark", [self._prefix, mark, lease_ms, "set"]) != 1:
             raise HistoryChanged("the cache was emptied during the warm, or its replication history changed")
 
@@ -224,6 +225,16 @@ class Cache:
         """Declare them complete for so long from now; nothing for a lease that is not positive."""
         if await self._run("mark", [self._prefix, mark, lease_ms, "renew"]) != 1:
             raise HistoryChanged("the completeness mark is gone")
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with."""
+        return self._prefix
+
+    async def ask(self, question: Callable[["redis.asyncio.Redis"], Awaitable[T]]) -> T:
+        """Something else of the server: for operators, see `CacheKeys`."""
+        answer: T = await self._call(question(self._connected().client))
+        return answer
 
     def _connected(self) -> "_Server":
         if self._server is None:

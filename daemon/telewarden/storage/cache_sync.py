@@ -94,8 +94,8 @@ class Warm:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a warm is. written: messages, of about total; step: what it does, in words; blips: how often it waited for a
-    store and went on; began_s: monotonic."""
+    """How far a warm is. written: messages, of about total; step: what it does, in words; blips: how often it waited
+    for a store and went on; began_s: monotonic; took_s: None until the mark is set."""
 
     number: int
     began_s: float

@@ -16,7 +16,7 @@ from telewarden.messages import Key, Posted, State, key_of, lift
 from telewarden.storage.cache import Cache, CacheUnavailable, HistoryChanged, Operation, Write
 from telewarden.storage.cache_sync import CacheSync, Progress, Warm, page_writes
 from telewarden.storage.database import Database, DatabaseUnavailable
-from telewarden.storage.journal import Journal
+from telewarden.storage.journal import Journal, wall_clock_us
 from telewarden.storage.pace import WarmPace
 from telewarden.storage.tail import Record
 from telewarden_supervisors import WorkerContext
@@ -38,7 +38,8 @@ class Superseded(Exception):
 class Warmer:
     """Warms the cache by the protocol: clear, follow from the database's position, page, ask, catch up, mark.
 
-    traffic: a counter of the polls answered; with some of them, or of events, coming in a warm leaves them room.
+    lease_s: how long a mark lasts unrenewed. traffic: a counter of the polls answered; while some of them, or events,
+    come in, a warm leaves them room. clock_us: the journal's clock.
     """
 
     def __init__(
@@ -51,11 +52,12 @@ class Warmer:
         channel_ids: Collection[int],
         lease_s: float,
         traffic: Callable[[], int] = lambda: 0,
+        clock_us: Callable[[], int] = wall_clock_us,
     ) -> None:
         self._cache, self._sync, self._journal, self._database = cache, sync, journal, database
         self._channel_ids = channel_ids
         self._lease_s = lease_s
-        self._traffic = traffic
+        self._traffic, self._clock_us = traffic, clock_us
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""
@@ -88,6 +90,7 @@ class Warmer:
             self._database,
             lease_s=self._lease_s,
             traffic=self._traffic,
+            clock_us=self._clock_us,
             ctx=ctx,
             warm=warm,
             progress=progress,
@@ -128,12 +131,13 @@ class _Run:
         *,
         lease_s: float,
         traffic: Callable[[], int],
+        clock_us: Callable[[], int],
         ctx: WorkerContext,
         warm: Warm,
         progress: Progress,
     ) -> None:
         self._cache, self._sync, self._journal, self._database = cache, sync, journal, database
-        self._lease_s, self._traffic = lease_s, traffic
+        self._lease_s, self._traffic, self._clock_us = lease_s, traffic, clock_us
         self._ctx, self._progress = ctx, progress
         self._pace = WarmPace()
         self.warm = warm
@@ -214,7 +218,7 @@ class _Run:
         async with self._sync.lock:
             self._still()
             waiting = self._journal.tail.after(self._sync.applied, 1)
-            age_s = time.time() - waiting[0].accepted_at_us / 1_000_000 if waiting else 0.0
+            age_s = (self._clock_us() - waiting[0].accepted_at_us) / 1_000_000 if waiting else 0.0
             lease_s = self._lease_s - max(age_s, 0.0)
             if self._sync.applied < head or lease_s < self._lease_s / 2:
                 return False
@@ -233,7 +237,7 @@ class _Run:
                 trouble = f"waiting for the database: {error}"
             except CacheUnavailable as error:
                 self._pace.failed()
-                self._sync.disconnected(str(error))
+                self._sync.disconnected(str(error), self.warm.history)
                 trouble = f"waiting for the cache: {error}"
             self._progress.blips += 1
             self._ctx.status(f"{trouble}; then it goes on {self._progress.step}")
@@ -246,9 +250,7 @@ class _Run:
         while not condition():
             self._still()
             with anyio.move_on_after(_LOOK_S):
-                await self._sync.changed.wait_until(
-                    lambda: condition() or self._sync.warm is not self.warm
-                )
+                await self._sync.changed.wait_until(lambda: condition() or self._sync.warm is not self.warm)
             self._ctx.beat()
 
     def _tell(self, step: str) -> None:
