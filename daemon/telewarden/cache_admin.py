@@ -27,7 +27,7 @@ class CacheRefused(Exception):
     """That cannot be done now; the message says why, and what to do."""
 
 
-class WarmShown(msgspec.Struct, frozen=True):
+class WarmShown(msgspec.Struct, frozen=True, rename="camel"):
     """How far a warm is: messages written of about total; took_s: once it is over; blips: how often it waited for a
     store and went on from where it was."""
 
@@ -46,14 +46,14 @@ class ChannelWaiting(msgspec.Struct, frozen=True):
     overflow: bool
 
 
-class CacheStatus(msgspec.Struct, frozen=True):
+class CacheStatus(msgspec.Struct, frozen=True, rename="camel"):
     """How the cache stands. Fields of the server are None, and problem says why, where it does not answer.
 
     reason: why polls are not answered by it; None if they are. mark: the completeness mark that is there, mark_ours:
-    whether this daemon set it; lease_ms: how long it lasts unrenewed. waiting: in all pending sets. mirror: messages whose
-    state is in memory; mirror_complete: all that wait. applied, head: positions in the journal; lag_events, lag_s: how
-    far the cache is behind. warms: how many began. hit_rate: of all polls answered, since the daemon began, those by the
-    cache; None before the first.
+    whether this daemon set it; lease_ms: how long it lasts unrenewed. waiting: in all pending sets. mirror: messages
+    whose state is in memory; mirror_complete: all that wait. applied, head: positions in the journal; lag_events,
+    lag_s: how far the cache is behind. warms: how many began. hit_rate: of all polls answered since the daemon began,
+    those by the cache; None before the first.
     """
 
     server: str | None

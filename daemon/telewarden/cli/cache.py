@@ -37,7 +37,10 @@ def status(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOpt
         channels += line.channels
     assert found is not None
     if as_json:
-        print(msgspec.json.encode({**msgspec.to_builtins(found), "channels": channels}).decode())
+        rows = [
+            {"channelId": str(c.channel_id), "waiting": c.waiting, "overflow": c.overflow} for c in channels
+        ]
+        print(msgspec.json.encode({**msgspec.to_builtins(found), "channels": rows}).decode())
     else:
         _print_status(found, channels)
     if found.reason is not None:

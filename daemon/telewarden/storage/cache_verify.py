@@ -1,8 +1,8 @@
 """The cache compared with the database and the journal, message by message, while all of them are written to.
 
 What differs at the first look is only suspected: the stores are read one after the other, and each is behind the
-journal by another bit. A suspect is looked at again when both have everything that was accepted before, with the applier
-held; and once more a while later, since other processes tell the database first and the cache then.
+journal by another bit. A suspect is looked at again when both have everything that was accepted before, with the
+applier held; and once more a while later, since other processes tell the database first and the cache then.
 """
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence

@@ -177,12 +177,14 @@ class Reader:
 
     async def _overlaid(self, channel_id: int, listed: Listed, records: Sequence[Record]) -> list[bytes]:
         """The cache's bodies, with the events that it has not got yet, and the bodies that have expired."""
-        touched = {key_of(record.event) for record in records}
+        # In order: what only the overlay holds is served as it came.
+        touched = list(dict.fromkeys(key_of(record.event) for record in records))
         bodies: dict[Key, bytes | None] = {
             Key(channel_id, message_id): body
             for message_id, body in zip(listed.message_ids, listed.bodies, strict=True)
         }
-        needed = [key for key, body in bodies.items() if body is None or key in touched]
+        changed = frozenset(touched)
+        needed = [key for key, body in bodies.items() if body is None or key in changed]
         states = await self._states(needed)
         # The server may have lost the tombstones, this process remembers the latest.
         done = {Key(channel_id, message_id) for message_id in listed.done}
