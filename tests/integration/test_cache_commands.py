@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 import redis.asyncio
 
@@ -80,7 +81,7 @@ async def test_status_shows_what_the_answers_depend_on(stack: Stack) -> None:
     found = await complete(stack)
     async with redis.asyncio.Redis.from_url(stack.valkey.url) as client:
         history = (await client.info("replication"))["master_replid"]
-        mark = (await client.get("telegram:mark")).decode()
+        mark = str(await client.get("telegram:mark"), "utf-8")  # type: ignore[arg-type]
     assert found["server"] in stack.valkey.url
     assert found["history"] == history
     assert found["mark"] == mark
@@ -151,13 +152,12 @@ async def test_each_kind_of_difference_is_told_and_a_warm_mends_it(
         score = await valkey.zscore(pending, member(number))
         await acknowledge(stack, number)
         await until(lambda number=number: valkey.exists(f"telegram:done:{channel}:{number}"))  # type: ignore[misc]
-        await valkey.zadd(pending, {member(number): score})
+        assert score is not None
+        await valkey.zadd(pending, {member(number): float(score)})
     await valkey.delete(f"telegram:done:{channel}:{unguarded}")
     await valkey.zrem(pending, member(missing))
-    body = await valkey.get(f"telegram:msg:{channel}:{stale}")
-    await valkey.set(f"telegram:msg:{channel}:{stale}", body.replace(b"difference", b"an older text"))
-    body = await valkey.get(f"telegram:msg:{channel}:{respelt}")
-    await valkey.set(f"telegram:msg:{channel}:{respelt}", body.replace(b'":', b'" :', 1))
+    await rewrite(valkey, f"telegram:msg:{channel}:{stale}", b"difference", b"an older text")
+    await rewrite(valkey, f"telegram:msg:{channel}:{respelt}", b'":', b'" :')
     await valkey.zadd(pending, {member(moved): 1})
     await valkey.set(f"telegram:done:{channel}:{tombstone}", "1")
     await valkey.zadd(pending, {f"{message_uuid(channel, 999_999)}:999999": 5})
@@ -193,9 +193,13 @@ async def test_each_kind_of_difference_is_told_and_a_warm_mends_it(
     assert (status, answer["differences"]) == (0, [])
 
 
-async def acknowledge(stack: Stack, *message_ids: int) -> None:
-    import httpx
+async def rewrite(valkey: "redis.asyncio.Redis", name: str, old: bytes, new: bytes) -> None:
+    body = await valkey.get(name)
+    assert isinstance(body, bytes)
+    await valkey.set(name, body.replace(old, new, 1))
 
+
+async def acknowledge(stack: Stack, *message_ids: int) -> None:
     async with httpx.AsyncClient(
         base_url=stack.daemon.url, headers={"X-API-Key": stack.daemon.api_key}
     ) as client:

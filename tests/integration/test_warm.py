@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import anyio
+import asyncpg
 import pytest
 import redis.asyncio
 
@@ -161,7 +162,7 @@ async def test_a_cache_that_was_emptied_during_a_warm_is_never_called_complete(
 async def test_a_clear_of_which_nothing_is_known_is_not_built_on(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clear, lost = pipeline.cache.clear, []
+    clear, lost = pipeline.cache.clear, list[str]()
 
     async def loses_the_first(mark: str) -> None:
         if not lost:
@@ -281,8 +282,6 @@ async def test_what_was_acknowledged_in_the_database_alone_does_not_wait_after_a
     pipeline: Pipeline, valkey: "redis.asyncio.Redis", servers: Servers
 ) -> None:
     """As another process acknowledges: committed before this warm began, and its post is still to be applied here."""
-    import asyncpg
-
     await pipeline.accept([post(COUNT + 1, "acknowledged elsewhere"), post(COUNT + 2, "waits")])
     connection = await asyncpg.connect(servers.dsn)
     await connection.execute(

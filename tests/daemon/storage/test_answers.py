@@ -5,8 +5,8 @@ from telewarden_http.protocols import Source
 
 
 def test_each_answer_counts_once_by_source_and_once_by_reason_if_it_was_not_the_caches() -> None:
+    assert Answers().hit_rate is None
     answers = Answers()
-    assert answers.hit_rate is None
     for _ in range(3):
         answers.answered(Source.CACHE, None)
     answers.answered(Source.DATABASE, "no mark")
