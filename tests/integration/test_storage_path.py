@@ -579,6 +579,24 @@ async def test_the_databases_word_that_comes_after_the_acknowledgement_serves_no
         assert await pipeline.acknowledge(7) == 0
 
 
+async def test_the_database_gives_no_word_for_what_was_acknowledged_there_before_it_came(
+    pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await pipeline.journal.open_channel(Channel(-1005, floor=10))
+    pipeline.reader._channel_ids = frozenset({*CHANNELS, -1005})
+    async with pipeline.running():
+        await pipeline.trusted()
+        # As another process acknowledges; nothing in this one or in the cache knows of it.
+        await sql.execute(
+            "insert into telegram_gateway.acknowledgements (channel_id, message_id, consumer, acknowledged_at) "
+            "values ('-1005', 7, 'tp-capital', now())"
+        )
+        await pipeline.accept([post(7, "done already", channel=-1005), post(8, "waits", channel=-1005)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert await pipeline.poll(-1005) == (Source.CACHE, ["waits"])
+
+
 async def test_a_batch_that_waited_for_another_writer_merges_onto_what_that_one_stored(
     pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]", servers: Servers
 ) -> None:
