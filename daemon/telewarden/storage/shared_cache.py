@@ -60,6 +60,13 @@ class SharedCache:
         return self.history if self.reason is None else None
 
     @property
+    def standing(self) -> str:
+        """Why the cache is not asked: one of a few fixed words."""
+        if self.history is None:
+            return "not connected yet" if self.reason == "not connected yet" else "down"
+        return "acknowledgements owed"
+
+    @property
     def owed(self) -> int:
         """How many acknowledgements the cache has not heard of."""
         return len(self._owed)

@@ -1,6 +1,8 @@
--- Sets the completeness mark, renews it if it is still the caller's, or drops whichever is there.
+-- Sets the completeness mark, renews it if it is still the caller's, or drops whichever is there. It is set only where the
+-- clear of its own warm still stands: after a FLUSHALL, which leaves the history as it is, or another clear that came late,
+-- pages are missing.
 -- ARGV: prefix, mark ("history:generation:plain"), lease in ms, 'set', 'renew' or 'drop'.
--- Returns 1, or 0 if this server is not a master in that history, or the mark is gone or another's.
+-- Returns 1, or 0 if this server is not a master in that history, or the mark or the warm is gone or another's.
 local info = redis.call('INFO', 'replication')
 local history = string.match(info, 'master_replid:(%x+)')
 if not string.find(info, 'role:master', 1, true) or string.match(ARGV[2], '^(%x+):') ~= history then
@@ -8,6 +10,9 @@ if not string.find(info, 'role:master', 1, true) or string.match(ARGV[2], '^(%x+
 end
 local key = ARGV[1] .. 'mark'
 if ARGV[4] == 'set' then
+  if redis.call('GET', ARGV[1] .. 'warm') ~= string.match(ARGV[2], '^%x+:%x+') then
+    return 0
+  end
   redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
   return 1
 end
