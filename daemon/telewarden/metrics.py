@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from telewarden.serving_health import CacheStanding
 from telewarden.storage.answers import Answers
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
@@ -18,49 +19,21 @@ from telewarden_http.protocols import Source
 from telewarden_supervisors import ChildRestarted, Event, Supervisor
 
 
-class DaemonMetrics(Collector):
-    """Looks at the parts when Prometheus asks, so that nothing has to keep a gauge up to date."""
+class ServingMetrics(Collector):
+    """Of every process that serves. Looks at the parts when Prometheus asks, so that nothing has to keep a gauge."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        database: Database,
-        sync: CacheSync,
-        writer: Writer,
-        telegram: TelegramState,
-        answers: Answers,
-    ) -> None:
-        self._journal, self._database, self._sync = journal, database, sync
-        self._writer, self._telegram, self._answers = writer, telegram, answers
+    def __init__(self, database: Database, cache: CacheStanding, answers: Answers) -> None:
+        self._database, self._cache, self._answers = database, cache, answers
         self._restarts: Counts[str] = Counts()
         self.supervisor: Supervisor | None = None
 
     def collect(self) -> Iterable[Metric]:
         """See prometheus_client's Collector."""
-        journal, sync, telegram = self._journal, self._sync, self._telegram
         yield _gauge(
-            "telegram_connection_status", "1 while the connection to Telegram works.", telegram.connected
+            "telewarden_cache_complete",
+            "1 while polls are answered by the cache.",
+            self._cache.reason is None,
         )
-        yield _gauge("telegram_session_loaded", "1 while the session is usable.", telegram.session_loaded)
-        yield _counter("telegram_messages_received", "Events accepted from Telegram.", telegram.received)
-        yield _counter("telegram_messages_published", "Messages stored in the database.", self._writer.stored)
-        yield _counter(
-            "telegram_publish_failures", "Events that the database refused.", self._writer.poisoned
-        )
-        yield _counter(
-            "telegram_retry_attempts", "Connections to Telegram lost or refused.", telegram.reconnects
-        )
-        yield _gauge(
-            "telegram_failure_queue_size", "Events that wait for the database to come back.", self._waiting()
-        )
-        yield _gauge("telewarden_journal_backlog_events", "Events not yet in the database.", journal.backlog)
-        yield _gauge("telewarden_journal_backlog_bytes", "Size of those events.", journal.unflushed_bytes)
-        yield _gauge(
-            "telewarden_cache_complete", "1 while polls are answered by the cache.", sync.reason is None
-        )
-        yield _counter("gateway_cache_writes", "Events applied to the cache.", sync.writes)
-        yield _counter("telewarden_cache_warms", "Times that filling the cache began.", sync.warms)
-        yield from self._answered()
         yield _gauge(
             "telewarden_database_up", "1 while the database answers.", not self._database.breaker.failed
         )
@@ -70,18 +43,7 @@ class DaemonMetrics(Collector):
         for name in self._workers():
             restarts.add_metric([name], self._restarts[name])
         yield restarts
-        floods = CounterMetricFamily(
-            "telewarden_telegram_flood_waits", "Waits that Telegram asked for.", labels=["method"]
-        )
-        for method, count in telegram.floods.counts.items():
-            floods.add_metric([method], count)
-        yield floods
-        yield _gauge("telewarden_watched_channels", "Channels that are asked for changes.", telegram.watched)
-        yield _gauge(
-            "telewarden_watch_interval_seconds",
-            "How often those with news are asked, at present.",
-            telegram.watch_interval_s,
-        )
+        yield from self._answered()
 
     def _answered(self) -> Iterable[Metric]:
         answers = self._answers
@@ -103,9 +65,6 @@ class DaemonMetrics(Collector):
             fallbacks.add_metric([reason], count)
         yield from (polls, seen, fallbacks)
 
-    def _waiting(self) -> int:
-        return self._journal.backlog if self._database.breaker.failed else 0
-
     def _workers(self) -> Iterable[str]:
         found = workers(self.supervisor.snapshot()) if self.supervisor is not None else {}
         return {*found, *self._restarts}
@@ -114,6 +73,62 @@ class DaemonMetrics(Collector):
         """A subscriber of the supervision tree: restarts are counted for as long as the process lives."""
         if isinstance(event, ChildRestarted):
             self._restarts[event.path.rpartition("/")[2]] += 1
+
+
+class DaemonMetrics(ServingMetrics):
+    """The same, and what comes in."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        database: Database,
+        sync: CacheSync,
+        writer: Writer,
+        telegram: TelegramState,
+        answers: Answers,
+    ) -> None:
+        super().__init__(database, sync, answers)
+        self._journal, self._sync = journal, sync
+        self._writer, self._telegram = writer, telegram
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client's Collector."""
+        yield from super().collect()
+        journal, telegram = self._journal, self._telegram
+        yield _gauge(
+            "telegram_connection_status", "1 while the connection to Telegram works.", telegram.connected
+        )
+        yield _gauge("telegram_session_loaded", "1 while the session is usable.", telegram.session_loaded)
+        yield _counter("telegram_messages_received", "Events accepted from Telegram.", telegram.received)
+        yield _counter("telegram_messages_published", "Messages stored in the database.", self._writer.stored)
+        yield _counter(
+            "telegram_publish_failures", "Events that the database refused.", self._writer.poisoned
+        )
+        yield _counter(
+            "telegram_retry_attempts", "Connections to Telegram lost or refused.", telegram.reconnects
+        )
+        yield _gauge(
+            "telegram_failure_queue_size", "Events that wait for the database to come back.", self._waiting()
+        )
+        yield _gauge("telewarden_journal_backlog_events", "Events not yet in the database.", journal.backlog)
+        yield _gauge("telewarden_journal_backlog_bytes", "Size of those events.", journal.unflushed_bytes)
+        yield _counter("gateway_cache_writes", "Events applied to the cache.", self._sync.writes)
+        yield _counter("telewarden_cache_warms", "Times that filling the cache began.", self._sync.warms)
+        floods = CounterMetricFamily(
+            "telewarden_telegram_flood_waits", "Waits that Telegram asked for.", labels=["method"]
+        )
+        for method, count in telegram.floods.counts.items():
+            floods.add_metric([method], count)
+        yield floods
+        yield _gauge("telewarden_watched_channels", "Channels that are asked for changes.", telegram.watched)
+        yield _gauge(
+            "telewarden_watch_interval_seconds",
+            "How often those with news are asked, at present.",
+            telegram.watch_interval_s,
+        )
+
+    def _waiting(self) -> int:
+        return self._journal.backlog if self._database.breaker.failed else 0
 
 
 class IntakeLags(Lags):

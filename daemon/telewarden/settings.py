@@ -341,11 +341,20 @@ def _default_state_dir() -> Path:
     return Path(os.environ.get("STATE_DIRECTORY", "/var/lib/telewarden").split(":")[0])
 
 
+ROLE_ALL, ROLE_API = "all", "api"
+
+
 class Settings(Section):
-    """All of it. state_dir: where the session and the journal are; $STATE_DIRECTORY under systemd."""
+    """All of it. state_dir: where the session and the journal are; $STATE_DIRECTORY under systemd.
+
+    role: "all" takes in and serves; "api" only serves, beside one that takes in, and needs no [telegram].
+    """
 
     state_dir: FilePath = Field(
         default_factory=_default_state_dir, description="folder of session and journal"
+    )
+    role: Literal["all", "api"] = Field(
+        "all", description='"all", or "api" for a process that only serves, from the same database and cache'
     )
     telegram: TelegramSettings
     session_backup: SessionBackupSettings = SessionBackupSettings()
@@ -366,6 +375,9 @@ class Settings(Section):
         if not isinstance(folder, str | Path):
             return data
         filled = dict(data)
+        if data.get("role") == ROLE_API and isinstance(data.get("telegram", {}), dict):
+            # It signs in nowhere.
+            filled["telegram"] = {"api_id": 1, "api_hash": "unused", **data.get("telegram", {})}
         for section, name, file in (
             ("telegram", "session_file", "telewarden.session"),
             ("journal", "file", "journal.sqlite"),

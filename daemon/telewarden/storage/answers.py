@@ -11,6 +11,7 @@ REASONS = frozenset(
         "down",
         "not warmed yet",
         "being warmed",
+        "it has not heard of all acknowledgements yet",
         "unavailable",
         "not a master",
         "no mark",

@@ -193,15 +193,20 @@ class Cache:
         listed: give them one by one even if all bodies are there. ask: message ids to look up tombstones for.
         """
         arguments = [self._prefix, mark, str(channel_id), limit, "1" if listed else "0", ANSWER_BYTES, *ask]
-        answer = await self._run("read", arguments)
-        kind = answer[0].decode()
-        if kind == "joined":
-            return Joined(answer[1], answer[2])
-        if kind == "listed":
-            members = [member.decode() for member in answer[1]]
-            done = frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag)
-            return Listed([int(member[37:]) for member in members], members, answer[2], done)
-        return Distrusted(kind)
+        return _answer(await self._run("read", arguments), ask)
+
+    async def read_proven(
+        self, history: str, channel_id: int, limit: int, *, needs_plain: bool
+    ) -> Joined | Listed | Distrusted:
+        """The same for a process that sets no marks: whoever's mark proves them, in this history.
+
+        needs_plain: only if every waiting message is a plain one (see only_plain.sql).
+        """
+        return await self.read(f"{history}:*:{'plain' if needs_plain else ''}", channel_id, limit)
+
+    async def drop_mark(self, history: str) -> bool:
+        """Take the proof away, so that the ingest process warms anew. Whether there was one, in this history."""
+        return bool(await self._run("mark", [self._prefix, f"{history}:", 0, "drop"]))
 
     async def seen(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
         """Which messages are known to have been taken in; of the others nothing is known. Needs no proof: what is there
@@ -250,6 +255,17 @@ class Cache:
         except (RedisError, OSError, TimeoutError, RuntimeError) as error:
             # RuntimeError: uvloop's word for a transport that was closed while it was written to.
             raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _answer(answer: list[Any], ask: Sequence[int]) -> Joined | Listed | Distrusted:
+    kind = answer[0].decode()
+    if kind == "joined":
+        return Joined(answer[1], answer[2])
+    if kind == "listed":
+        members = [member.decode() for member in answer[1]]
+        done = frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag)
+        return Listed([int(member[37:]) for member in members], members, answer[2], done)
+    return Distrusted(kind)
 
 
 class _Server:

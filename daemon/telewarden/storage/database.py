@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -267,6 +267,18 @@ class Database:
         async with self.writing() as connection:
             floor = await connection.fetchval(statement("poll_floor"))
             return bool(await connection.fetchval(statement("only_plain"), floor))
+
+    async def serve_channels(self, served: Mapping[int, str], no_more: Sequence[int]) -> None:
+        """Let other processes know which channels are served (with their names), and which are no more."""
+        async with self.writing() as connection:
+            await connection.execute(
+                statement("serve_channels"), list(served), list(served.values()), list(no_more)
+            )
+
+    async def served_channels(self) -> list[int]:
+        """What the process that takes in has let others know."""
+        async with self.reading() as connection:
+            return [row["channel_id"] for row in await connection.fetch(statement("served_channels"))]
 
     async def new_epoch(self) -> int:
         """A number for a new journal."""

@@ -72,16 +72,7 @@ class Reader:
     async def listed(self, query: ListQuery) -> Listing:
         """Stored messages of any status, as the database has them: tens of milliseconds behind what was accepted, more
         while the writer catches up. Raises Unavailable."""
-        try:
-            rows, total = await self._database.listed(query)
-        except DatabaseUnavailable as error:
-            if isinstance(error.__cause__, TimeoutError):
-                raise Unavailable(
-                    'the list took too long; narrow it with "channelId", "from" and "to", or try again'
-                ) from error
-            raise Unavailable("the database is down, and only it can list messages; try again") from error
-        bodies = [render_row(row) for row in rows[: query.limit]]
-        return Listing(bodies, len(rows) > query.limit, total)
+        return await listed(self._database, query)
 
     async def seen(self, channel: str, message_ids: Sequence[int]) -> set[int]:
         """Which messages were taken in: by the journal's tail, what the cache knows, else the database.
@@ -245,6 +236,20 @@ class Reader:
         merged = overlay({}, self._journal.tail.of_channel(channel_id, 0), set())
         serve = [state for state in merged.values() if _matches(state, query)][: query.limit]
         return Page([render(state) for state in serve], Source.JOURNAL, len(serve))
+
+
+async def listed(database: Database, query: ListQuery) -> Listing:
+    """Stored messages of any status. Raises Unavailable."""
+    try:
+        rows, total = await database.listed(query)
+    except DatabaseUnavailable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise Unavailable(
+                'the list took too long; narrow it with "channelId", "from" and "to", or try again'
+            ) from error
+        raise Unavailable("the database is down, and only it can list messages; try again") from error
+    bodies = [render_row(row) for row in rows[: query.limit]]
+    return Listing(bodies, len(rows) > query.limit, total)
 
 
 def _matches(state: State, query: UnprocessedQuery) -> bool:

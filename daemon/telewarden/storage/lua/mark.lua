@@ -1,6 +1,7 @@
--- Sets the completeness mark, or renews it if it is still the caller's. It is set only where the clear of its own warm still
--- stands: after a FLUSHALL, which leaves the history as it is, or another clear that came late, pages are missing.
--- ARGV: prefix, mark ("history:generation"), lease in ms, 'set' or 'renew'.
+-- Sets the completeness mark, renews it if it is still the caller's, or drops whichever is there. It is set only where the
+-- clear of its own warm still stands: after a FLUSHALL, which leaves the history as it is, or another clear that came late,
+-- pages are missing.
+-- ARGV: prefix, mark ("history:generation:plain"), lease in ms, 'set', 'renew' or 'drop'.
 -- Returns 1, or 0 if this server is not a master in that history, or the mark or the warm is gone or another's.
 local info = redis.call('INFO', 'replication')
 local history = string.match(info, 'master_replid:(%x+)')
@@ -14,6 +15,9 @@ if ARGV[4] == 'set' then
   end
   redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
   return 1
+end
+if ARGV[4] == 'drop' then
+  return redis.call('DEL', key)
 end
 if redis.call('GET', key) ~= ARGV[2] then
   return 0

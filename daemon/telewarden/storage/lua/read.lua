@@ -1,6 +1,7 @@
 -- Reads one channel's pending messages, but only if the completeness mark proves that they are all here.
 -- ARGV: prefix, expected mark, channel, limit, '1' to give bodies one by one, bytes of bodies at most, then message ids
--- to ask about.
+-- to ask about. A mark is "history:generation:plain" or "…:mixed". Who has set none expects "history:*:" (any, in that
+-- history) or "history:*:plain".
 -- Returns {reason} if the cache cannot be trusted; otherwise
 -- {'joined', count, bodies joined by commas} or {'listed', members, bodies (false where expired), done flags}.
 local info = redis.call('INFO', 'replication')
@@ -12,11 +13,19 @@ local mark = redis.call('GET', prefix .. 'mark')
 if not mark then
   return {'no mark'}
 end
-if mark ~= ARGV[2] then
+local history = string.match(info, 'master_replid:(%x+)')
+local expected, ending = string.match(ARGV[2], '^(%x+):%*:(%a*)$')
+if expected and expected ~= history then
+  return {'other history'}
+end
+if not expected and mark ~= ARGV[2] then
   return {'other mark'}
 end
-if string.match(mark, '^(%x+):') ~= string.match(info, 'master_replid:(%x+)') then
+if string.match(mark, '^(%x+):') ~= history then
   return {'other history'}
+end
+if expected and ending ~= '' and string.match(mark, ':(%a+)$') ~= ending then
+  return {'not only plain messages wait'}
 end
 if redis.call('EXISTS', prefix .. 'overflow:' .. channel) == 1 then
   return {'overflow'}
