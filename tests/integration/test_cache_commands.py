@@ -13,7 +13,8 @@ import redis.asyncio
 
 from support.operator import telewarden
 from telewarden.messages import message_uuid
-from telewarden.sandbox.exercise import Exercise, daemon_running
+from telewarden.sandbox.exercise import daemon_running
+from telewarden.sandbox.poster import Poster
 from telewarden.sandbox.stack import Stack, start_stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -99,33 +100,44 @@ async def test_status_shows_what_the_answers_depend_on(stack: Stack) -> None:
         assert word in shown
 
 
-async def test_under_load_nothing_differs_also_while_it_is_warmed_and_emptied(stack: Stack) -> None:
-    running = Exercise(stack, seconds=12, rate=50)
+async def test_under_load_nothing_differs_also_after_it_was_warmed_and_emptied(stack: Stack) -> None:
+    poster = Poster(stack.control, stack.channel_ids, rate=60, edits=0.5, deletes=0.1)
+
+    async def acknowledge_some() -> None:
+        """Each third message; the others go on waiting."""
+        taken = 0
+        while True:
+            keys = list(poster.done.posted_at_ms)[:-30][taken:]
+            taken += len(keys)
+            for channel_id, message_id in keys[::3]:
+                await acknowledge(stack, channel_id, message_id)
+            await anyio.sleep(0.05)
+
+    async def some_are_posted(count: int) -> bool:
+        return len(poster.done.posted_at_ms) >= count
+
+    compared = []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(running.run)
-
-        async def some_are_posted(count: int) -> bool:
-            return len(running.poster.done.posted_at_ms) >= count
-
-        await until(lambda: some_are_posted(20))
-        await complete_soon(stack)
-        for turn in range(3):
-            status, answer = await asked(stack, "verify")
-            assert (status, answer["differences"]) == (0, []), turn
-            assert answer["compared"] > 0
-        status, warmed = await asked(stack, "warm")
-        assert status == 0
-        assert warmed["messages"] > 0
-        status, flushed = await asked(stack, "flush", "--yes")
-        assert status == 0
-        assert flushed["removed"] > 0
-        await complete_soon(stack)
-        status, answer = await asked(stack, "verify")
-        assert (status, answer["differences"]) == (0, [])
-    await complete(stack)
+        tasks.start_soon(poster.run, 120.0)
+        tasks.start_soon(acknowledge_some)
+        await until(lambda: some_are_posted(100))
+        for what in ("verify", "verify", "warm", "verify", "flush", "verify"):
+            if what == "verify":
+                await complete_soon(stack)
+                status, answer = await asked(stack, "verify")
+                assert (status, answer["differences"]) == (0, [])
+                compared.append(answer["compared"])
+            else:
+                status, answer = await asked(stack, what, *(["--yes"] if what == "flush" else []))
+                assert status == 0
+                assert answer["messages" if what == "warm" else "removed"] > 0
+        tasks.cancel_scope.cancel()
+    assert min(compared) > 30
+    assert compared[-1] > compared[0]
+    found = await complete(stack)
     assert await asked(stack, "verify") == (
         0,
-        {**answer, "compared": (await complete(stack))["waiting"], "changing": 0},
+        {"compared": found["waiting"], "changing": 0, "differences": []},
     )
 
 
@@ -150,7 +162,7 @@ async def test_each_kind_of_difference_is_told_and_a_warm_mends_it(
     pending = f"telegram:pending:{channel}"
     for number in (done, unguarded):
         score = await valkey.zscore(pending, member(number))
-        await acknowledge(stack, number)
+        await acknowledge(stack, channel, number)
         await until(lambda number=number: valkey.exists(f"telegram:done:{channel}:{number}"))  # type: ignore[misc]
         assert score is not None
         await valkey.zadd(pending, {member(number): float(score)})
@@ -199,13 +211,17 @@ async def rewrite(valkey: "redis.asyncio.Redis", name: str, old: bytes, new: byt
     await valkey.set(name, body.replace(old, new, 1))
 
 
-async def acknowledge(stack: Stack, *message_ids: int) -> None:
+async def acknowledge(stack: Stack, channel_id: int, *message_ids: int) -> None:
     async with httpx.AsyncClient(
         base_url=stack.daemon.url, headers={"X-API-Key": stack.daemon.api_key}
     ) as client:
         answer = await client.post(
             "/api/messages/mark-processed",
-            json={"messageIds": [str(n) for n in message_ids], "processedBy": "tp-capital"},
+            json={
+                "messageIds": [str(n) for n in message_ids],
+                "processedBy": "tp-capital",
+                "channel": str(channel_id),
+            },
         )
         assert answer.status_code == 200, answer.text
 

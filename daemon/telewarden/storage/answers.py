@@ -11,6 +11,7 @@ REASONS = frozenset(
         "down",
         "not warmed yet",
         "being warmed",
+        "it has not heard of all acknowledgements yet",
         "unavailable",
         "not a master",
         "no mark",
@@ -22,7 +23,6 @@ REASONS = frozenset(
         "a body has expired",
         "other statuses",
         "not only plain messages wait",
-        "acknowledgements owed",
     }
 )
 """Why the cache does not answer a poll. See docs/operations.md for what each means."""

@@ -100,12 +100,26 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A completeness mark that this process set. plain: every waiting message is a plain one (see only_plain.sql)."""
+
+    text: str
+    history: str
+    plain: bool
+
+    @classmethod
+    def of(cls, history: str, generation: UUID, *, plain: bool) -> "Mark":
+        """A new mark; its text tells other processes all of it (see lua/read.lua)."""
+        return cls(f"{history}:{generation.hex}:{'plain' if plain else 'mixed'}", history, plain)
+
+
+@dataclass(frozen=True, slots=True)
 class Warm:
     """A warm under way. mark: how what it sets in the end begins; since: the journal position that it began from;
     number: which warm it is."""
 
     history: str
-    mark: str
+    mark: Mark
     since: int
     number: int
 
@@ -126,15 +140,6 @@ class Progress:
     step: str = "beginning"
     blips: int = 0
     took_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A completeness mark that this process set. plain: every waiting message is a plain one (see only_plain.sql)."""
-
-    text: str
-    history: str
-    plain: bool
 
 
 class CacheSync:
@@ -219,12 +224,13 @@ class CacheSync:
         self.mirror.clear()
         self.changed.fire()
 
-    def begin_warm(self, flushed: int, generation: str, now_s: float) -> Warm:
-        """Start over from the database's position. generation: what no other warm has; now_s: monotonic."""
+    def begin_warm(self, flushed: int, generation: UUID, *, plain: bool, now_s: float) -> Warm:
+        """Start over from the database's position. generation: what no other warm has; plain: see `Mark`; now_s:
+        monotonic."""
         if self.history is None:
             raise RuntimeError("a warm needs a connected cache")
         self._warms += 1
-        mark = f"{self.history}:{generation}"
+        mark = Mark.of(self.history, generation, plain=plain)
         self.warm, self.mark = Warm(self.history, mark, flushed, self._warms), None
         self.progress = Progress(self._warms, now_s)
         self.applied = flushed
@@ -233,12 +239,11 @@ class CacheSync:
         self.changed.fire()
         return self.warm
 
-    def finish_warm(self, plain: bool, now_s: float) -> None:
-        """The mark is set: the cache answers from now on. plain: see `Mark`."""
+    def finish_warm(self, now_s: float) -> None:
+        """The mark is set: the cache answers from now on."""
         if self.warm is None or self.progress is None:
             raise RuntimeError("no warm is under way")
-        self.mark = Mark(self.warm.mark_text(plain), self.warm.history, plain)
-        self.warm, self.reason = None, None
+        self.mark, self.warm, self.reason = self.warm.mark, None, None
         self.progress.step, self.progress.took_s = "done", now_s - self.progress.began_s
         self.changed.fire()
 

@@ -25,7 +25,8 @@ from telewarden_http.protocols import (
 
 
 class SharedReader:
-    """Answers polls. channel_ids: of which channels; may change. on_answer, on_seen: as the Reader's."""
+    """Answers polls. channel_ids: of which channels; may change. on_answer, on_seen: told, for the metrics, which
+    source answered a poll, why the cache did not, and of how many messages it said whether they were seen."""
 
     def __init__(
         self,
@@ -85,15 +86,14 @@ class SharedReader:
             except CacheUnavailable as error:
                 self._shared.disconnected(str(error), history)
         unsure = [n for n in message_ids if n not in seen]
+        if unsure:
+            try:
+                seen |= await self._database.stored(channel_id, unsure)
+            except DatabaseUnavailable as error:
+                raise Unavailable(
+                    "the database is down, and only it knows whether these messages were seen; try again"
+                ) from error
         self._on_seen(Source.CACHE, len(message_ids) - len(unsure))
-        if not unsure:
-            return seen
-        try:
-            seen |= await self._database.stored(channel_id, unsure)
-        except DatabaseUnavailable as error:
-            raise Unavailable(
-                "the database is down, and only it knows whether these messages were seen; try again"
-            ) from error
         self._on_seen(Source.DATABASE, len(unsure))
         return seen
 

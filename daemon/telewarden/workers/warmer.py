@@ -78,8 +78,9 @@ class Warmer:
                 await anyio.sleep(_RETRY_S)
 
     async def _warm(self, ctx: WorkerContext) -> None:
-        await self._database.ping()
-        begun = await self._begin()
+        # The mark tells it to other processes too, and is what the clear leaves behind.
+        plain = await self._database.only_plain()
+        begun = await self._begin(plain)
         if begun is None:
             return
         warm, progress = begun
@@ -104,14 +105,16 @@ class Warmer:
                 self._sync.distrust(f"warm interrupted: {error}")
             raise
 
-    async def _begin(self) -> tuple[Warm, Progress] | None:
+    async def _begin(self, plain: bool) -> tuple[Warm, Progress] | None:
         """Clear what is there. Only a clear that is known to have happened is built on."""
         async with self._sync.lock:
             if not self._sync.wants_warm:
                 return None
-            warm = self._sync.begin_warm(self._journal.flushed, uuid.uuid4().hex, time.monotonic())
+            warm = self._sync.begin_warm(
+                self._journal.flushed, uuid.uuid4(), plain=plain, now_s=time.monotonic()
+            )
             try:
-                await self._cache.clear(warm.mark)
+                await self._cache.clear(warm.mark.text)
             except (CacheUnavailable, HistoryChanged) as error:
                 self._sync.distrust(f"warm interrupted: {error}")
                 raise
@@ -144,7 +147,6 @@ class _Run:
 
     async def to_its_end(self, channel_ids: Sequence[int]) -> None:
         """Raises Superseded, HistoryChanged, LookupError where the next warm has to start over."""
-        plain = await self._surely(self._database.only_plain)
         self._progress.total = await self._surely(partial(self._database.pending_count, channel_ids))
         self._tell("reading what waits")
         for channel_id in channel_ids:
@@ -158,7 +160,7 @@ class _Run:
         self._tell("asking what is done")
         await self._ask(head)
         self._tell("catching up")
-        while not await self._surely(partial(self._mark, head, plain)):
+        while not await self._surely(partial(self._mark, head)):
             head = self._journal.head
             await self._wait_until(lambda reached=head: self._sync.applied >= reached)  # type: ignore[misc]
 
@@ -212,7 +214,7 @@ class _Run:
                 writes = [Write(Operation.DONE, lift(posts[key])) for key in done]
                 await self._cache.apply(self.warm.history, writes)
 
-    async def _mark(self, head: int, plain: bool) -> bool:
+    async def _mark(self, head: int) -> bool:
         """Set the mark if everything up to a position is applied. What came later shortens the lease, as at every
         renewal: so a warm ends also under a load that never pauses. Returns whether it is set."""
         async with self._sync.lock:
@@ -222,9 +224,9 @@ class _Run:
             lease_s = self._lease_s - max(age_s, 0.0)
             if self._sync.applied < head or lease_s < self._lease_s / 2:
                 return False
-            await self._cache.set_mark(self.warm.mark_text(plain), int(lease_s * 1000))
+            await self._cache.set_mark(self.warm.mark.text, int(lease_s * 1000))
             self._still()
-            self._sync.finish_warm(plain, time.monotonic())
+            self._sync.finish_warm(time.monotonic())
         return True
 
     async def _surely(self, step: Callable[[], Awaitable[T]]) -> T:

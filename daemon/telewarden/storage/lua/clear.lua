@@ -1,6 +1,6 @@
 -- Begins a warm: the mark goes together with the sets, and a note stays that this very warm cleared them, without which its
 -- mark cannot be set (see mark.lua). Tombstones and bodies stay.
--- ARGV: prefix, how the mark of the warm will begin ("history:generation"). Returns 1, or 0 if this server is not a master in that
+-- ARGV: prefix, mark that the warm will set ("history:generation"). Returns 1, or 0 if this server is not a master in that
 -- history.
 local info = redis.call('INFO', 'replication')
 local history = string.match(info, 'master_replid:(%x+)')

@@ -10,7 +10,7 @@ if not string.find(info, 'role:master', 1, true) or string.match(ARGV[2], '^(%x+
 end
 local key = ARGV[1] .. 'mark'
 if ARGV[4] == 'set' then
-  if redis.call('GET', ARGV[1] .. 'warm') ~= string.match(ARGV[2], '^%x+:%x+') then
+  if redis.call('GET', ARGV[1] .. 'warm') ~= ARGV[2] then
     return 0
   end
   redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
