@@ -152,7 +152,11 @@ class Health:
             yield "intake", self._telegram.problem
         if self._database.breaker.failed:
             served = (
-                "the cache" if self._sync.trusted is not None else "the journal alone (older ones may miss)"
+                "the cache"
+                if self._sync.trusted is not None
+                else "memory and the journal"
+                if self._sync.memory is not None
+                else "the journal alone (older ones may miss)"
             )
             problem = self._database.breaker.last_error
             yield "database", f"polls are answered by {served}, new messages wait in the journal: {problem}"

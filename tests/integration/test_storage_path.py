@@ -490,6 +490,35 @@ async def test_a_frozen_cache_costs_one_poll_its_time_out_and_the_others_nothing
         assert await pipeline.poll() == (Source.CACHE, ["one"])
 
 
+async def test_without_both_stores_nothing_that_waits_is_omitted(
+    pipeline: Pipeline, postgres: EmbeddedPostgres, valkey_server: EmbeddedValkey
+) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one"), post(2, "two"), post(3, "three"), post(9, "other", OTHER)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert pipeline.journal.tail.first > pipeline.journal.head, "the journal no longer has them"
+        try:
+            await postgres.kill()
+            await valkey_server.kill()
+            assert await pipeline.poll() == (Source.JOURNAL, ["one", "two", "three"])
+            assert await pipeline.acknowledge(2, channel=CHANNELS[0]) == 1
+            await pipeline.accept([post(1, "one, edited", edit_date_s=1), post(4, "four")])
+            # An empty cache proves nothing, and only the database could fill it.
+            await valkey_server.restart()
+            await pipeline.wait_until(lambda: pipeline.sync.history is not None)
+            assert pipeline.sync.mark is None
+            assert await pipeline.poll() == (Source.JOURNAL, ["one, edited", "three", "four"])
+            assert await pipeline.poll(limit=1) == (Source.JOURNAL, ["one, edited"])
+            assert await pipeline.poll(OTHER) == (Source.JOURNAL, ["other"])
+        finally:
+            await postgres.restart()
+            await valkey_server.restart()
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert await pipeline.poll() == (Source.CACHE, ["one, edited", "three", "four"])
+
+
 async def test_a_right_that_was_taken_away_is_an_outage_and_not_a_crash(
     pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:

@@ -3,7 +3,7 @@
 One object, shared by the Redis worker (connection, applier), the warmer and the reader of one process.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -38,30 +38,40 @@ class Mirror:
 
     def __init__(self, bound: int = MIRROR_BOUND) -> None:
         self._bound = bound
-        self._states: dict[Key, State] = {}
+        self._states: dict[int, dict[Key, State]] = {}
+        self._count = 0
         self._done: dict[Key, UUID | None] = {}
         self.complete = True
         """Nothing was left out for want of room."""
 
     def __len__(self) -> int:
-        return len(self._states)
+        return self._count
+
+    @property
+    def states(self) -> Mapping[int, Mapping[Key, State]]:
+        """All of them, by channel. `clear` leaves what it gave before as it is."""
+        return self._states
 
     def get(self, key: Key) -> State | None:
         """A pending message's state."""
-        return self._states.get(key)
+        return self._states.get(key.channel_id, {}).get(key)
 
     def put(self, state: State) -> None:
         """Keep a pending message's state."""
         if state.key in self._done:
             return
-        if state.key not in self._states and len(self._states) >= self._bound:
-            self.complete = False
-            return
-        self._states[state.key] = state
+        channel = self._states.setdefault(state.channel_id, {})
+        if state.key not in channel:
+            if self._count >= self._bound:
+                self.complete = False
+                return
+            self._count += 1
+        channel[state.key] = state
 
     def drop(self, key: Key) -> None:
         """The message no longer waits, and never will again."""
-        state = self._states.pop(key, None)
+        state = self._states.get(key.channel_id, {}).pop(key, None)
+        self._count -= state is not None
         if state is not None or key not in self._done:
             self._done[key] = None if state is None else state.id
         if len(self._done) > DONE_REMEMBERED:
@@ -77,7 +87,7 @@ class Mirror:
 
     def clear(self) -> None:
         """Forget what waits: a warm begins. What is done stays done."""
-        self._states.clear()
+        self._states, self._count = {}, 0
         self.complete = True
 
 
@@ -99,6 +109,16 @@ class Mark:
     plain: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Every message that waited at a position of the journal, by channel: what was in the cache, in this process's
+    memory. Some later events may be in it already. plain: see Mark."""
+
+    states: Mapping[int, Mapping[Key, State]]
+    position: int
+    plain: bool
+
+
 class CacheSync:
     """The cache's standing. lock: held while the applier or the warmer writes, so that a page and the events that
     are folded onto it meet in one order. changed: fires when any of it changes."""
@@ -110,6 +130,7 @@ class CacheSync:
         self.warm: Warm | None = None
         self.applied = 0
         self.mirror = Mirror()
+        self._memory: Memory | None = None
         self.lock = anyio.Lock()
         self.changed = changed
         self.reason: str | None = "not connected yet"
@@ -135,9 +156,20 @@ class CacheSync:
 
     def holds(self, flushed: int) -> int:
         """The journal's tail must be kept after this position."""
-        if self.warm is not None:
-            return min(self.warm.since, self.applied)
-        return self.applied if self.mark is not None else flushed
+        if self.mark is not None:
+            return self.applied
+        held = flushed if self._memory is None else min(flushed, self._memory.position)
+        return held if self.warm is None else min(held, self.warm.since, self.applied)
+
+    @property
+    def memory(self) -> Memory | None:
+        """What is known of waiting messages without any store: as the cache has it, or had it when it was last proven.
+
+        None before the first proof, and when not all of it had room.
+        """
+        if self.mark is None:
+            return self._memory
+        return Memory(self.mirror.states, self.applied, self.mark.plain) if self.mirror.complete else None
 
     def connected(self, history: str) -> None:
         """The master answered. Another history than the one that was warmed means that nothing is proven."""
@@ -163,6 +195,7 @@ class CacheSync:
 
     def distrust(self, reason: str) -> None:
         """Nothing is known of the cache any more: it has to be warmed."""
+        self._memory = self.memory
         self.mark, self.warm, self.reason = None, None, reason
         self.mirror.clear()
         self.changed.fire()
@@ -181,7 +214,7 @@ class CacheSync:
 
     def finish_warm(self, mark: Mark) -> None:
         """The mark is set: the cache answers from now on."""
-        self.mark, self.warm, self.reason = mark, None, None
+        self.mark, self.warm, self.reason, self._memory = mark, None, None, None
         self.changed.fire()
 
     def moved(self, applied: int) -> None:

@@ -1,13 +1,14 @@
 """The reader: the cache if it is proven complete, else the database, each overlaid with the events that it has not
-got yet; with neither, the journal's tail alone. The order matters: first the overlay is noted, then the source is read.
+got yet; with neither, what the journal's tail and this process's memory have. The order matters: first the overlay is
+noted, then the source is read.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from telewarden.messages import Key, Posted, State, key_of
 from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Joined, Listed
-from telewarden.storage.cache_sync import CacheSync
+from telewarden.storage.cache_sync import CacheSync, Memory
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.overlay import overlay, removals, sure_posts
@@ -219,16 +220,36 @@ class Reader:
         states |= await self._database.by_keys(elsewhere) if elsewhere else {}
         done = await self._database.done([key for key in elsewhere if key not in states])
         merged = overlay(states, records, done)
-        serve = sorted(
-            (state for state in merged.values() if _matches(state, query)),
-            key=lambda state: (state.received_at_us or 0, (state.id or UUID(int=0)).int),
-        )[: query.limit]
+        serve = _in_order(state for state in merged.values() if _matches(state, query))[: query.limit]
         return Page([render(state) for state in serve], Source.DATABASE, len(serve))
 
     def _from_tail(self, channel_id: int, query: UnprocessedQuery) -> Page:
-        merged = overlay({}, self._journal.tail.of_channel(channel_id, 0), set())
-        serve = [state for state in merged.values() if _matches(state, query)][: query.limit]
+        """Without a store: what this process has in memory of it, and the journal's events since; without such a
+        memory the journal's tail alone, which lacks older messages."""
+        base: Mapping[Key, State] = {}
+        position = 0
+        memory = self._sync.memory
+        if memory is not None and self._remembers(memory, query):
+            base, position = memory.states.get(channel_id, {}), memory.position
+        records = self._journal.tail.of_channel(channel_id, position)
+        done = {key for key in map(key_of, (r.event for r in records)) if self._sync.mirror.is_done(key)}
+        merged = overlay(base, records, done)
+        serve = _in_order(state for state in merged.values() if _matches(state, query))[: query.limit]
         return Page([render(state) for state in serve], Source.JOURNAL, len(serve))
+
+    def _remembers(self, memory: Memory, query: UnprocessedQuery) -> bool:
+        """Memory has all that this poll asks for, and the journal all that came since."""
+        only_plain = query.exclude_processed_by is None and len(query.statuses) == 1
+        return (
+            frozenset(query.statuses) in PLAIN_STATUSES
+            and (memory.plain or only_plain)
+            and self._journal.tail.first <= memory.position + 1
+        )
+
+
+def _in_order(states: Iterable[State]) -> list[State]:
+    """By arrival, the oldest first."""
+    return sorted(states, key=lambda state: (state.received_at_us or 0, (state.id or UUID(int=0)).int))
 
 
 def _matches(state: State, query: UnprocessedQuery) -> bool:
