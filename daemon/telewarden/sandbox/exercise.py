@@ -86,7 +86,7 @@ class Exercise:
     """One run, and what can be watched of it while it goes on.
 
     hold_s: how long the consumer keeps a message before it acknowledges it. before: messages of earlier exercises on
-    the same stack, all of them acknowledged: not judged again, and not to be served again.
+    the same stack, all acknowledged: not judged again, and not to be served again.
     """
 
     stack: Stack

@@ -29,6 +29,8 @@ from telewarden.storage.tail import Record
 
 DONE_REMEMBERED = 10_000
 """Messages that lately ceased to wait: a post of one that is applied afterwards does not make it wait again."""
+EDITS_REMEMBERED = 10_000
+"""Edits of messages that do not wait yet: the database's word for such a message may be older than its edit."""
 MIRROR_BOUND = 200_000
 """Pending messages whose state is kept in memory; beyond it edits drop bodies and look-ups ask the database."""
 
@@ -41,16 +43,17 @@ class Mirror:
         self._states: dict[int, dict[Key, State]] = {}
         self._count = 0
         self._done: dict[Key, UUID | None] = {}
+        self._edits: dict[Key, State] = {}
         self.complete = True
         """Nothing was left out for want of room."""
 
     def __len__(self) -> int:
         return self._count
 
-    @property
-    def states(self) -> Mapping[int, Mapping[Key, State]]:
-        """All of them, by channel. `clear` leaves what it gave before as it is."""
-        return self._states
+    def memory(self, position: int, *, plain: bool) -> "Memory | None":
+        """All of it as of a position of the journal; it goes on to follow the mirror until that is cleared. None when
+        not all has had room."""
+        return Memory(self._states, self._edits, position, plain) if self.complete else None
 
     def get(self, key: Key) -> State | None:
         """A pending message's state."""
@@ -58,6 +61,7 @@ class Mirror:
 
     def put(self, state: State) -> None:
         """Keep a pending message's state."""
+        self._edits.pop(state.key, None)
         if state.key in self._done:
             return
         channel = self._states.setdefault(state.channel_id, {})
@@ -70,12 +74,25 @@ class Mirror:
 
     def drop(self, key: Key) -> None:
         """The message no longer waits, and never will again."""
+        self._edits.pop(key, None)
         state = self._states.get(key.channel_id, {}).pop(key, None)
         self._count -= state is not None
         if state is not None or key not in self._done:
             self._done[key] = None if state is None else state.id
         if len(self._done) > DONE_REMEMBERED:
             del self._done[next(iter(self._done))]
+
+    def edits(self, key: Key) -> State | None:
+        """What is remembered of the edits of a message that does not wait yet."""
+        return self._edits.get(key)
+
+    def remember_edit(self, event: Edited) -> None:
+        """Keep an edit of a message that does not wait, in case that it will."""
+        key = key_of(event)
+        if key not in self._done:
+            self._edits[key] = merge(self._edits.pop(key, None), event)
+        if len(self._edits) > EDITS_REMEMBERED:
+            del self._edits[next(iter(self._edits))]
 
     def is_done(self, key: Key) -> bool:
         """It is remembered that the message no longer waits."""
@@ -87,7 +104,7 @@ class Mirror:
 
     def clear(self) -> None:
         """Forget what waits: a warm begins. What is done stays done."""
-        self._states, self._count = {}, 0
+        self._states, self._count, self._edits = {}, 0, {}
         self.complete = True
 
 
@@ -108,13 +125,19 @@ class Mark:
     history: str
     plain: bool
 
+    @classmethod
+    def of(cls, history: str, generation: UUID, *, plain: bool) -> "Mark":
+        """A new mark; its text tells other processes all of it (see lua/read.lua)."""
+        return cls(f"{history}:{generation.hex}:{'plain' if plain else 'mixed'}", history, plain)
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Every message that waited at a position of the journal, by channel: what was in the cache, in this process's
-    memory. Some later events may be in it already. plain: see Mark."""
+    memory. Some later events may be in it already. edits: of messages that did not wait yet. plain: see Mark."""
 
     states: Mapping[int, Mapping[Key, State]]
+    edits: Mapping[Key, State]
     position: int
     plain: bool
 
@@ -167,9 +190,7 @@ class CacheSync:
 
         None before the first proof, and when not all of it had room.
         """
-        if self.mark is None:
-            return self._memory
-        return Memory(self.mirror.states, self.applied, self.mark.plain) if self.mirror.complete else None
+        return self._memory if self.mark is None else self.mirror.memory(self.applied, plain=self.mark.plain)
 
     def connected(self, history: str) -> None:
         """The master answered. Another history than the one that was warmed means that nothing is proven."""
@@ -194,7 +215,7 @@ class CacheSync:
         self.changed.fire()
 
     def distrust(self, reason: str) -> None:
-        """Nothing is known of the cache any more: it has to be warmed."""
+        """Nothing is known of the cache any more: it has to be warmed. What it held is remembered until then."""
         self._memory = self.memory
         self.mark, self.warm, self.reason = None, None, reason
         self.mirror.clear()
@@ -240,11 +261,12 @@ def _write(record: Record, mirror: Mirror) -> Write:
             # It was acknowledged before it came; a tombstone may be lost with the server that had it.
             return Write(Operation.SEEN, lift(event))
         case Posted():
-            state = merge(before, event)
+            state = merge(before or mirror.edits(key), event)
             mirror.put(state)
             return Write(Operation.PEND, state, render(state))
         case Edited():
             if before is None:
+                mirror.remember_edit(event)
                 return Write(Operation.DROP, lift(event))
             state = merge(before, event)
             mirror.put(state)

@@ -3,11 +3,12 @@ got yet; with neither, what the journal's tail and this process's memory have. T
 noted, then the source is read.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import itemgetter
 from uuid import UUID
 
-from telewarden.messages import Key, Posted, State, key_of
-from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Joined, Listed
+from telewarden.messages import Key, Posted, State, key_of, message_uuid
+from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Listed, Whole
 from telewarden.storage.cache_sync import CacheSync, Memory
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
@@ -71,16 +72,7 @@ class Reader:
     async def listed(self, query: ListQuery) -> Listing:
         """Stored messages of any status, as the database has them: tens of milliseconds behind what was accepted, more
         while the writer catches up. Raises Unavailable."""
-        try:
-            rows, total = await self._database.listed(query)
-        except DatabaseUnavailable as error:
-            if isinstance(error.__cause__, TimeoutError):
-                raise Unavailable(
-                    'the list took too long; narrow it with "channelId", "from" and "to", or try again'
-                ) from error
-            raise Unavailable("the database is down, and only it can list messages; try again") from error
-        bodies = [render_row(row) for row in rows[: query.limit]]
-        return Listing(bodies, len(rows) > query.limit, total)
+        return await listed(self._database, query)
 
     async def seen(self, channel: str, message_ids: Sequence[int]) -> set[int]:
         """Which messages were taken in: by the journal's tail, what the cache knows, else the database.
@@ -162,8 +154,8 @@ class Reader:
         match answer:
             case Distrusted(reason):
                 raise CacheCannotAnswer(reason)
-            case Joined(count, bodies):
-                return Page([bodies] if count else [], Source.CACHE, count)
+            case Whole(bodies):
+                return Page(bodies, Source.CACHE, len(bodies))
             case Listed():
                 serve = (await self._overlaid(channel_id, answer, records))[: query.limit]
                 return Page(serve, Source.CACHE, len(serve))
@@ -171,24 +163,25 @@ class Reader:
     async def _overlaid(self, channel_id: int, listed: Listed, records: Sequence[Record]) -> list[bytes]:
         """The cache's bodies, with the events that it has not got yet, and the bodies that have expired."""
         touched = {key_of(record.event) for record in records}
-        bodies: dict[Key, bytes | None] = {
-            Key(channel_id, message_id): body
-            for message_id, body in zip(listed.message_ids, listed.bodies, strict=True)
-        }
-        needed = [key for key, body in bodies.items() if body is None or key in touched]
+        answer: dict[Key, tuple[int, UUID, bytes]] = {}
+        needed: list[Key] = []
+        for waiting in listed.waiting:
+            key = Key(channel_id, waiting.message_id)
+            if waiting.body is None or key in touched:
+                needed.append(key)
+            else:
+                answer[key] = (waiting.received_at_us, waiting.id, waiting.body)
         states = await self._states(needed)
         # The server may have lost the tombstones, this process remembers the latest.
         done = {Key(channel_id, message_id) for message_id in listed.done}
         done |= {key for key in touched if self._sync.mirror.is_done(key)}
-        merged = overlay(states, records, done)
+        edits = {key: state for key in touched if (state := self._sync.mirror.edits(key)) is not None}
+        merged = overlay(states, records, done, edits)
         for key in (*needed, *touched):
             state = merged.get(key)
             if state is not None and state.pending:
-                bodies[key] = render(state)
-            else:
-                bodies.pop(key, None)
-        # The set's order is that of arrival; what only the overlay holds arrived last.
-        return [body for body in bodies.values() if body is not None]
+                answer[key] = (*_place(state), render(state))
+        return [body for _, _, body in sorted(answer.values(), key=itemgetter(0, 1))]
 
     async def _states(self, keys: Sequence[Key]) -> dict[Key, State]:
         """The states of messages in the pending set: from memory, else from the database with the journal's tail."""
@@ -220,36 +213,51 @@ class Reader:
         states |= await self._database.by_keys(elsewhere) if elsewhere else {}
         done = await self._database.done([key for key in elsewhere if key not in states])
         merged = overlay(states, records, done)
-        serve = _in_order(state for state in merged.values() if _matches(state, query))[: query.limit]
-        return Page([render(state) for state in serve], Source.DATABASE, len(serve))
+        return _page(merged.values(), query, Source.DATABASE)
 
     def _from_tail(self, channel_id: int, query: UnprocessedQuery) -> Page:
-        """Without a store: what this process has in memory of it, and the journal's events since; without such a
+        """Without a store: what this process has in memory of the cache, and the journal's events since; without such a
         memory the journal's tail alone, which lacks older messages."""
-        base: Mapping[Key, State] = {}
-        position = 0
         memory = self._sync.memory
-        if memory is not None and self._remembers(memory, query):
-            base, position = memory.states.get(channel_id, {}), memory.position
-        records = self._journal.tail.of_channel(channel_id, position)
-        done = {key for key in map(key_of, (r.event for r in records)) if self._sync.mirror.is_done(key)}
-        merged = overlay(base, records, done)
-        serve = _in_order(state for state in merged.values() if _matches(state, query))[: query.limit]
-        return Page([render(state) for state in serve], Source.JOURNAL, len(serve))
+        if memory is None or not self._remembers(memory, query):
+            memory = Memory({}, {}, 0, plain=True)
+        records = self._journal.tail.of_channel(channel_id, memory.position)
+        done = {key for key in (key_of(r.event) for r in records) if self._sync.mirror.is_done(key)}
+        merged = overlay(memory.states.get(channel_id, {}), records, done, memory.edits)
+        return _page(merged.values(), query, Source.JOURNAL)
 
     def _remembers(self, memory: Memory, query: UnprocessedQuery) -> bool:
         """Memory has all that this poll asks for, and the journal all that came since."""
-        only_plain = query.exclude_processed_by is None and len(query.statuses) == 1
+        received_alone = query.exclude_processed_by is None and len(query.statuses) == 1
         return (
             frozenset(query.statuses) in PLAIN_STATUSES
-            and (memory.plain or only_plain)
+            and (memory.plain or received_alone)
             and self._journal.tail.first <= memory.position + 1
         )
 
 
-def _in_order(states: Iterable[State]) -> list[State]:
-    """By arrival, the oldest first."""
-    return sorted(states, key=lambda state: (state.received_at_us or 0, (state.id or UUID(int=0)).int))
+def _page(states: Iterable[State], query: UnprocessedQuery, source: Source) -> Page:
+    serve = sorted((state for state in states if _matches(state, query)), key=_place)[: query.limit]
+    return Page([render(state) for state in serve], source, len(serve))
+
+
+def _place(state: State) -> tuple[int, UUID]:
+    """Where a message comes in an answer: by its arrival, of equal ones by its id."""
+    return state.received_at_us or 0, state.id or message_uuid(*state.key)
+
+
+async def listed(database: Database, query: ListQuery) -> Listing:
+    """Stored messages of any status. Raises Unavailable."""
+    try:
+        rows, total = await database.listed(query)
+    except DatabaseUnavailable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise Unavailable(
+                'the list took too long; narrow it with "channelId", "from" and "to", or try again'
+            ) from error
+        raise Unavailable("the database is down, and only it can list messages; try again") from error
+    bodies = [render_row(row) for row in rows[: query.limit]]
+    return Listing(bodies, len(rows) > query.limit, total)
 
 
 def _matches(state: State, query: UnprocessedQuery) -> bool:

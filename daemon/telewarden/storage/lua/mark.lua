@@ -1,5 +1,5 @@
--- Sets the completeness mark, or renews it if it is still the caller's.
--- ARGV: prefix, mark ("history:generation"), lease in ms, 'set' or 'renew'.
+-- Sets the completeness mark, renews it if it is still the caller's, or drops whichever is there.
+-- ARGV: prefix, mark ("history:generation:plain"), lease in ms, 'set', 'renew' or 'drop'.
 -- Returns 1, or 0 if this server is not a master in that history, or the mark is gone or another's.
 local info = redis.call('INFO', 'replication')
 local history = string.match(info, 'master_replid:(%x+)')
@@ -10,6 +10,9 @@ local key = ARGV[1] .. 'mark'
 if ARGV[4] == 'set' then
   redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
   return 1
+end
+if ARGV[4] == 'drop' then
+  return redis.call('DEL', key)
 end
 if redis.call('GET', key) ~= ARGV[2] then
   return 0
