@@ -11,7 +11,7 @@ import redis.asyncio
 
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
-from telewarden.messages import Acknowledged, Content, Edited, Posted, merge, message_uuid
+from telewarden.messages import Acknowledged, Content, Edited, Key, Posted, merge, message_uuid
 from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden.storage.acceptance import Channel, Gone
