@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from telewarden.storage.cache import Cache
+from telewarden.storage.cache_errors import Kind
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
@@ -86,6 +88,24 @@ class DaemonMetrics(Collector):
             self._restarts[event.path.rpartition("/")[2]] += 1
 
 
+class CacheErrors(Collector):
+    """What was wrong with the cache's server, by kind; every kind from the start, so that the first one is a rise."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client's Collector."""
+        errors = CounterMetricFamily(
+            "telewarden_cache_errors",
+            "Calls that the cache's server refused or did not answer, and servers that are unfit, by kind.",
+            labels=["kind"],
+        )
+        for kind in Kind:
+            errors.add_metric([kind.value], self._cache.errors[kind])
+        yield errors
+
+
 class IntakeLags(Lags):
     """How late posts come, by how they came: which channels does Telegram delay?"""
 
@@ -135,6 +155,8 @@ FALLBACK_REASONS = frozenset(
         "other mark",
         "other history",
         "overflow",
+        "incomplete",
+        "wrong type",
         "too large",
         "behind the journal",
     }

@@ -6,14 +6,17 @@ An outage is part of its work, not a failure: it goes on asking, and polls are a
 from collections.abc import Callable
 
 import anyio
+import structlog
 
 from telewarden.storage.breaker import Breaker
-from telewarden.storage.cache import Cache, CacheUnavailable, CacheUnfit, HistoryChanged
+from telewarden.storage.cache import Cache, CacheUnavailable, HistoryChanged
+from telewarden.storage.cache_errors import Kind, Problem
 from telewarden.storage.cache_sync import CacheSync, writes_for
 from telewarden.storage.journal import Journal, wall_clock_us
 from telewarden.storage.tail import Record
 from telewarden_supervisors import WorkerContext
 
+log = structlog.get_logger(__name__)
 BATCH = 200
 _OPEN_S, _OPEN_LONGEST_S = 0.2, 1.0
 
@@ -39,6 +42,7 @@ class RedisWorker:
         self._clock_us = clock_us
         self._renew_at_s = 0.0
         self._moved = False
+        self._told: set[Kind] = set()
         self.breaker = Breaker(_OPEN_S, longest_s=_OPEN_LONGEST_S)
 
     async def run(self, ctx: WorkerContext) -> None:
@@ -65,17 +69,27 @@ class RedisWorker:
             ctx.status(f"connected to {self._cache.address}")
             await self._follow(ctx)
             if not self._moved:
+                # A poll found out.
                 self.breaker.broke(anyio.current_time(), self._sync.reason or "it did not answer a poll")
+                if self._cache.problem is not None:
+                    self._tell(self._cache.problem)
         except CacheUnavailable as error:
-            if isinstance(error, CacheUnfit):
-                # What was proven may have been thrown away since.
+            if error.problem.distrusts:
                 self._sync.distrust(str(error))
             self._sync.disconnected(str(error))
+            self._tell(error.problem)
             self.breaker.broke(anyio.current_time(), str(error))
             # It is known to be down: that is waited for, and no restart would help.
             ctx.status(f"down: {error}")
         except HistoryChanged as error:
             self._sync.distrust(str(error))
+
+    def _tell(self, problem: Problem) -> None:
+        """Log each kind of problem once, until the cache is proven again: one that comes and goes, as a full memory that
+        refuses writes but answers, would be told several times a second."""
+        if problem.kind not in self._told:
+            self._told.add(problem.kind)
+            log.warning("cache_unavailable", kind=problem.kind.value, problem=problem.text)
 
     async def _until_allowed(self, ctx: WorkerContext) -> None:
         """Until the breaker lets a try through; at once if another server is named."""
@@ -132,6 +146,7 @@ class RedisWorker:
         if mark is not None:
             await self._cache.keeps()
             await self._cache.renew(mark.text, self._lease_ms())
+            self._told.clear()
         elif await self._cache.history() != history:
             raise HistoryChanged("the cache's replication history changed")
 
