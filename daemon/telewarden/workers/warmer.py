@@ -64,10 +64,10 @@ class Warmer:
             if not self._sync.wants_warm:
                 return
             warm = self._sync.begin_warm(self._journal.flushed)
-            await self._cache.clear(warm.history)
+            # Which channels there are may change: then this warm is superseded.
+            channel_ids = list(self._channel_ids)
+            await self._cache.clear(warm.history, channel_ids)
         plain = await self._database.only_plain()
-        # Which channels there are may change: then this warm is superseded.
-        channel_ids = list(self._channel_ids)
         after = (0, uuid.UUID(int=0))
         while page := await self._database.pending_page(channel_ids, after, PAGE):
             after = (page[-1].received_at_us or 0, page[-1].id or uuid.UUID(int=0))

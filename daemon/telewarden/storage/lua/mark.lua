@@ -1,9 +1,12 @@
 -- Sets the completeness mark, or renews it if it is still the caller's.
 -- ARGV: prefix, mark ("history:generation"), lease in ms, 'set' or 'renew'.
--- Returns 1, or 0 if this server is not a master in that history, or the mark is gone or another's.
+-- Returns 1, or 0 if this server is not a master in that history, or the mark is gone or another's, or the counts are.
 local info = redis.call('INFO', 'replication')
 local history = string.match(info, 'master_replid:(%x+)')
 if not string.find(info, 'role:master', 1, true) or string.match(ARGV[2], '^(%x+):') ~= history then
+  return 0
+end
+if redis.call('HGET', ARGV[1] .. 'counts', 'history') ~= history then
   return 0
 end
 local key = ARGV[1] .. 'mark'
