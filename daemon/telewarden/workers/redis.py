@@ -85,8 +85,8 @@ class RedisWorker:
             self._sync.distrust(str(error))
 
     def _tell(self, problem: Problem) -> None:
-        """Log each kind of problem once, until the cache is proven again: one that comes and goes, as a full memory that
-        refuses writes but answers, would be told several times a second."""
+        """Log each kind of problem once, until the cache is proven again: one that comes and goes, as a full memory
+        that refuses writes but answers, would be told several times a second."""
         if problem.kind not in self._told:
             self._told.add(problem.kind)
             log.warning("cache_unavailable", kind=problem.kind.value, problem=problem.text)
