@@ -104,12 +104,15 @@ async def open_pipeline(
     prefix: str = "telegram:",
     lease_s: float = 3.0,
     batch_size: int = 500,
+    pending_bound: int = 10_000,
 ) -> AsyncIterator[Pipeline]:
     """The parts of one process, on a journal in a folder; its channels have their places."""
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(open_journal(folder / "journal.sqlite"))
         database = await stack.enter_async_context(open_database(dsn, auto_migrate=True))
-        cache = await stack.enter_async_context(open_cache(cache_url, prefix=prefix))
+        cache = await stack.enter_async_context(
+            open_cache(cache_url, prefix=prefix, pending_bound=pending_bound)
+        )
         for channel_id in CHANNELS:
             await journal.open_channel(Channel(channel_id))
         sync = CacheSync(journal.changed)
