@@ -10,6 +10,7 @@ import pytest
 import redis.asyncio
 import redis.exceptions
 import structlog.testing
+from anyio.abc import SocketAttribute, SocketStream
 
 from support.cache_servers import CacheServer, program, programs, start_cache_server, version
 from support.cached import HEALS_S, served_by_the_cache, working
@@ -401,3 +402,42 @@ async def test_a_server_that_loads_its_data_is_waited_for(
         await server.start()
         await keeps_working(pipeline, Kind.LOADING)
         await served_by_the_cache(pipeline, ["two", "3", "4"])
+
+
+async def test_a_redis_6_that_replicates_scripts_as_they_are_written_is_used(
+    path: Path, dsn: str, tmp_path: Path
+) -> None:
+    if "v=6." not in version(path):
+        pytest.skip("newer servers always replicate what a script did")
+    async with (
+        start_cache_server(path, tmp_path / "cache", "lua-replicate-commands no") as server,
+        working(tmp_path, dsn, server.url()),
+    ):
+        pass
+
+
+async def test_a_database_number_that_is_not_there_is_told(
+    server: CacheServer, dsn: str, tmp_path: Path
+) -> None:
+    url = server.url().replace("/0", "/99")
+    async with open_pipeline(tmp_path, dsn, url) as pipeline, pipeline.running():
+        await pipeline.accept([post(n, str(n)) for n in (1, 2, 3)])
+        await keeps_working(pipeline, Kind.NO_DATABASE)
+
+
+async def test_what_is_no_such_server_is_told(dsn: str, tmp_path: Path) -> None:
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, answer)
+        url = f"redis://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/0"
+        async with open_pipeline(tmp_path, dsn, url) as pipeline, pipeline.running():
+            await pipeline.accept([post(n, str(n)) for n in (1, 2, 3)])
+            await keeps_working(pipeline, Kind.PROTOCOL)
+        tasks.cancel_scope.cancel()

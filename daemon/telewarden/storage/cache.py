@@ -27,6 +27,11 @@ RECENT_LENGTH = 1_000
 """How many message ids `telegram:channel:{id}:recent` keeps."""
 
 
+_REPLICATES = "if redis.replicate_commands then redis.replicate_commands() end\n"
+"""Redis 6.2 may be told (`lua-replicate-commands no`) to repeat scripts on replicas, and then lets none write after
+INFO; newer ones always repeat what a script did."""
+
+
 class CacheUnavailable(Exception):
     """The cache does not do what it is asked, or not in time; it may have happened all the same.
 
@@ -269,7 +274,8 @@ class _Server:
 
 
 def _source(name: str) -> str:
-    return files("telewarden.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    script = files("telewarden.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    return _REPLICATES + script
 
 
 @asynccontextmanager
