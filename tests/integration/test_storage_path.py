@@ -11,7 +11,7 @@ import redis.asyncio
 
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
-from telewarden.messages import Acknowledged, Content, Posted, merge, message_uuid
+from telewarden.messages import Acknowledged, Content, Edited, Posted, merge, message_uuid
 from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden.storage.acceptance import Channel, Gone
@@ -615,3 +615,24 @@ async def test_whether_a_message_was_seen_is_right_whichever_store_knows(
     assert await pipeline.reader.seen(str(OTHER), [1, 3]) == set()
     with pytest.raises(UnknownChannel, match="none that this gateway takes in"):
         await pipeline.reader.seen("-1", [1])
+
+
+async def test_an_edit_between_a_backfilled_posts_flush_and_the_databases_word_is_not_undone(
+    pipeline: Pipeline,
+) -> None:
+    async with pipeline.running():
+        await pipeline.flushed()
+        await pipeline.trusted()
+    [posted] = await pipeline.journal.append(
+        lambda at_us: [Posted(CHANNELS[0], 1, Content(text="first"), 0, at_us, False)]
+    )
+    await pipeline.journal.append(lambda at_us: [Edited(CHANNELS[0], 1, Content(text="edited"), 1, at_us)])
+    async with pipeline.running("redis"):
+        await pipeline.trusted()
+    # What the writer appends once it has stored the post; the edit was not in that batch.
+    word = msgspec.structs.replace(posted.event, new=True)
+    await pipeline.journal.append(lambda _: [word])
+    assert await pipeline.poll() == (Source.CACHE, ["edited"])
+    async with pipeline.running("redis"):
+        await pipeline.trusted()
+    assert await pipeline.poll() == (Source.CACHE, ["edited"])

@@ -105,11 +105,14 @@ async def open_pipeline(
     lease_s: float = 3.0,
     batch_size: int = 500,
     pending_bound: int = 10_000,
+    statement_timeout_s: float = 10.0,
 ) -> AsyncIterator[Pipeline]:
     """The parts of one process, on a journal in a folder; its channels have their places."""
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(open_journal(folder / "journal.sqlite"))
-        database = await stack.enter_async_context(open_database(dsn, auto_migrate=True))
+        database = await stack.enter_async_context(
+            open_database(dsn, auto_migrate=True, statement_timeout_s=statement_timeout_s)
+        )
         cache = await stack.enter_async_context(
             open_cache(cache_url, prefix=prefix, pending_bound=pending_bound)
         )

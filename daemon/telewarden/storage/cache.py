@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
+from itertools import chain
 from typing import Any
+from uuid import UUID
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -71,22 +73,28 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A channel's pending messages one by one, oldest first: ids, members, bodies (None: expired), and which of the ids
-    that were asked about are done."""
+class Whole:
+    """The bodies of a channel's pending messages, oldest first."""
 
-    message_ids: Sequence[int]
-    members: Sequence[str]
-    bodies: Sequence[bytes | None]
-    done: frozenset[int]
+    bodies: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """A channel's pending messages, oldest first, their bodies joined by commas."""
+class Waiting:
+    """A pending message. id: which decides between equal times of arrival. body: None where it has expired."""
 
-    count: int
-    bodies: bytes
+    message_id: int
+    received_at_us: int
+    id: UUID
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A channel's pending messages one by one, oldest first; and which of the ids that were asked about are done."""
+
+    waiting: Sequence[Waiting]
+    done: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,23 +210,29 @@ class Cache:
 
     async def read(
         self, mark: str, channel_id: int, limit: int, *, listed: bool = False, ask: Sequence[int] = ()
-    ) -> Joined | Listed | Distrusted:
+    ) -> Whole | Listed | Distrusted:
         """A channel's pending messages, if the given mark proves them complete.
 
         listed: give them one by one even if all bodies are there. ask: message ids to look up tombstones for.
         """
         arguments = [self._prefix, mark, str(channel_id), limit, "1" if listed else "0", ANSWER_BYTES, *ask]
-        answer = await self._run("read", arguments)
-        kind = answer[0].decode()
-        if kind == "joined":
-            return Joined(answer[1], answer[2])
-        if kind == "listed":
-            members = [member.decode() for member in answer[1]]
-            done = frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag)
-            return Listed([int(member[37:]) for member in members], members, answer[2], done)
-        if kind == "wrong type":
+        answer = _answer(await self._run("read", arguments), ask)
+        if isinstance(answer, Distrusted) and answer.reason == "wrong type":
             self._unavailable(problem(Kind.WRONG_TYPE))
-        return Distrusted(kind)
+        return answer
+
+    async def read_proven(
+        self, history: str, channel_id: int, limit: int, *, needs_plain: bool
+    ) -> Whole | Listed | Distrusted:
+        """The same for a process that sets no marks: whoever's mark proves them, in this history.
+
+        needs_plain: only if every waiting message is a plain one (see only_plain.sql).
+        """
+        return await self.read(f"{history}:*:{'plain' if needs_plain else ''}", channel_id, limit)
+
+    async def drop_mark(self, history: str) -> bool:
+        """Take the proof away, so that the ingest process warms anew. Whether there was one, in this history."""
+        return bool(await self._run("mark", [self._prefix, f"{history}:", 0, "drop"]))
 
     async def seen(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
         """Which messages are known to have been taken in; of the others nothing is known. Needs no proof: what is there
@@ -261,6 +275,20 @@ class Cache:
         self.errors[what.kind] += 1
         self.problem = what
         return CacheUnavailable(what)
+
+
+def _answer(answer: list[Any], ask: Sequence[int]) -> Whole | Listed | Distrusted:
+    kind = answer[0].decode()
+    if kind == "whole":
+        return Whole(list(chain.from_iterable(answer[1])))
+    if kind == "listed":
+        scored = zip(answer[1][::2], answer[1][1::2], chain.from_iterable(answer[2]), strict=True)
+        waiting = [
+            Waiting(int(member[37:]), int(score), UUID(member[:36].decode()), body)
+            for member, score, body in scored
+        ]
+        return Listed(waiting, frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag))
+    return Distrusted(kind)
 
 
 class _Server:

@@ -29,6 +29,8 @@ from telewarden.storage.tail import Record
 
 DONE_REMEMBERED = 10_000
 """Messages that lately ceased to wait: a post of one that is applied afterwards does not make it wait again."""
+EDITS_REMEMBERED = 10_000
+"""Edits of messages that do not wait yet: the database's word for such a message may be older than its edit."""
 MIRROR_BOUND = 200_000
 """Pending messages whose state is kept in memory; beyond it edits drop bodies and look-ups ask the database."""
 
@@ -40,6 +42,7 @@ class Mirror:
         self._bound = bound
         self._states: dict[Key, State] = {}
         self._done: dict[Key, UUID | None] = {}
+        self._edits: dict[Key, State] = {}
         self.complete = True
         """Nothing was left out for want of room."""
 
@@ -52,6 +55,7 @@ class Mirror:
 
     def put(self, state: State) -> None:
         """Keep a pending message's state."""
+        self._edits.pop(state.key, None)
         if state.key in self._done:
             return
         if state.key not in self._states and len(self._states) >= self._bound:
@@ -61,11 +65,24 @@ class Mirror:
 
     def drop(self, key: Key) -> None:
         """The message no longer waits, and never will again."""
+        self._edits.pop(key, None)
         state = self._states.pop(key, None)
         if state is not None or key not in self._done:
             self._done[key] = None if state is None else state.id
         if len(self._done) > DONE_REMEMBERED:
             del self._done[next(iter(self._done))]
+
+    def edits(self, key: Key) -> State | None:
+        """What is remembered of the edits of a message that does not wait yet."""
+        return self._edits.get(key)
+
+    def remember_edit(self, event: Edited) -> None:
+        """Keep an edit of a message that does not wait, in case that it will."""
+        key = key_of(event)
+        if key not in self._done:
+            self._edits[key] = merge(self._edits.pop(key, None), event)
+        if len(self._edits) > EDITS_REMEMBERED:
+            del self._edits[next(iter(self._edits))]
 
     def is_done(self, key: Key) -> bool:
         """It is remembered that the message no longer waits."""
@@ -78,6 +95,7 @@ class Mirror:
     def clear(self) -> None:
         """Forget what waits: a warm begins. What is done stays done."""
         self._states.clear()
+        self._edits.clear()
         self.complete = True
 
 
@@ -97,6 +115,11 @@ class Mark:
     text: str
     history: str
     plain: bool
+
+    @classmethod
+    def of(cls, history: str, generation: UUID, *, plain: bool) -> "Mark":
+        """A new mark; its text tells other processes all of it (see lua/read.lua)."""
+        return cls(f"{history}:{generation.hex}:{'plain' if plain else 'mixed'}", history, plain)
 
 
 class CacheSync:
@@ -207,11 +230,12 @@ def _write(record: Record, mirror: Mirror) -> Write:
             # It was acknowledged before it came; a tombstone may be lost with the server that had it.
             return Write(Operation.SEEN, lift(event))
         case Posted():
-            state = merge(before, event)
+            state = merge(before or mirror.edits(key), event)
             mirror.put(state)
             return Write(Operation.PEND, state, render(state))
         case Edited():
             if before is None:
+                mirror.remember_edit(event)
                 return Write(Operation.DROP, lift(event))
             state = merge(before, event)
             mirror.put(state)

@@ -6,26 +6,22 @@ An outage is part of its work, not a failure: it goes on asking, and polls are a
 from collections.abc import Callable
 
 import anyio
-import structlog
 
 from telewarden.storage.breaker import Breaker
-from telewarden.storage.cache import Cache, CacheUnavailable, HistoryChanged
-from telewarden.storage.cache_errors import Kind, Problem
+from telewarden.storage.cache import Cache, HistoryChanged
 from telewarden.storage.cache_sync import CacheSync, writes_for
 from telewarden.storage.journal import Journal, wall_clock_us
 from telewarden.storage.tail import Record
+from telewarden.workers.connecting import Connector
 from telewarden_supervisors import WorkerContext
 
-log = structlog.get_logger(__name__)
 BATCH = 200
-_OPEN_S, _OPEN_LONGEST_S = 0.2, 1.0
 
 
 class RedisWorker:
     """Finds the master, connects, applies, renews the completeness mark's lease, follows a fail-over.
 
-    lease_s: how long a mark lasts unrenewed. clock_us: the journal's clock. breaker: a server that has failed is asked
-    by this worker alone; polls ask it again once it has answered here.
+    lease_s: how long a mark lasts unrenewed. clock_us: the journal's clock.
     """
 
     def __init__(
@@ -41,63 +37,17 @@ class RedisWorker:
         self._lease_s = lease_s
         self._clock_us = clock_us
         self._renew_at_s = 0.0
-        self._moved = False
-        self._told: set[Kind] = set()
-        self.breaker = Breaker(_OPEN_S, longest_s=_OPEN_LONGEST_S)
+        self._connector = Connector(cache, sync)
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""
         ctx.ready()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._cache.follow, self._move)
-            while True:
-                await self._serve(ctx)
+        await self._connector.run(ctx, self._follow)
 
-    def _move(self) -> None:
-        """Another server is the master now."""
-        self._moved = True
-        self._sync.disconnected("Sentinel names another master")
-
-    async def _serve(self, ctx: WorkerContext) -> None:
-        """Connect, and follow the journal for as long as the server answers."""
-        await self._until_allowed(ctx)
-        try:
-            self._moved = False
-            history = await self._cache.connect()
-            self.breaker.succeeded()
-            self._sync.connected(history)
-            ctx.status(f"connected to {self._cache.address}")
-            await self._follow(ctx)
-            if not self._moved:
-                # A poll found out.
-                self.breaker.broke(anyio.current_time(), self._sync.reason or "it did not answer a poll")
-                if self._cache.problem is not None:
-                    self._tell(self._cache.problem)
-        except CacheUnavailable as error:
-            if error.problem.distrusts:
-                self._sync.distrust(str(error))
-            self._sync.disconnected(str(error))
-            self._tell(error.problem)
-            self.breaker.broke(anyio.current_time(), str(error))
-            # It is known to be down: that is waited for, and no restart would help.
-            ctx.status(f"down: {error}")
-        except HistoryChanged as error:
-            self._sync.distrust(str(error))
-
-    def _tell(self, problem: Problem) -> None:
-        """Log each kind of problem once, until the cache is proven again: one that comes and goes, as a full memory
-        that refuses writes but answers, would be told several times a second."""
-        if problem.kind not in self._told:
-            self._told.add(problem.kind)
-            log.warning("cache_unavailable", kind=problem.kind.value, problem=problem.text)
-
-    async def _until_allowed(self, ctx: WorkerContext) -> None:
-        """Until the breaker lets a try through; at once if another server is named."""
-        while not self.breaker.allows(anyio.current_time()):
-            ctx.beat()
-            with anyio.move_on_after(self.breaker.retry_in_s(anyio.current_time())):
-                await self._sync.changed.wait_until(lambda: self._moved)
-                self.breaker.try_now(anyio.current_time())
+    @property
+    def breaker(self) -> Breaker:
+        """Whether the server is worth asking."""
+        return self._connector.breaker
 
     async def _follow(self, ctx: WorkerContext) -> None:
         """Apply events as they come; in quiet times make sure every third of a lease that the server still answers.
@@ -146,7 +96,7 @@ class RedisWorker:
         if mark is not None:
             await self._cache.keeps()
             await self._cache.renew(mark.text, self._lease_ms())
-            self._told.clear()
+            self._connector.well()
         elif await self._cache.history() != history:
             raise HistoryChanged("the cache's replication history changed")
 

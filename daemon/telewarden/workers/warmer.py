@@ -86,7 +86,7 @@ class Warmer:
             async with self._sync.lock:
                 self._still(warm)
                 if self._sync.applied == self._journal.head == asked:
-                    mark = Mark(f"{warm.history}:{uuid.uuid4().hex}", warm.history, plain)
+                    mark = Mark.of(warm.history, uuid.uuid4(), plain=plain)
                     await self._cache.set_mark(mark.text, int(self._lease_s * 1000))
                     self._still(warm)
                     self._sync.finish_warm(mark)

@@ -1,15 +1,18 @@
--- Sets the completeness mark, or renews it if it is still the caller's.
--- ARGV: prefix, mark ("history:generation"), lease in ms, 'set' or 'renew'.
+-- Sets the completeness mark, renews it if it is still the caller's, or drops whichever is there.
+-- ARGV: prefix, mark ("history:generation:plain"), lease in ms, 'set', 'renew' or 'drop'.
 -- Returns 1, or 0 if this server is not a master in that history, or the mark is gone or another's, or the counts are.
 local info = redis.call('INFO', 'replication')
 local history = string.match(info, 'master_replid:(%x+)')
 if not string.find(info, 'role:master', 1, true) or string.match(ARGV[2], '^(%x+):') ~= history then
   return 0
 end
+local key = ARGV[1] .. 'mark'
+if ARGV[4] == 'drop' then
+  return redis.call('DEL', key)
+end
 if redis.call('HGET', ARGV[1] .. 'counts', 'history') ~= history then
   return 0
 end
-local key = ARGV[1] .. 'mark'
 if ARGV[4] == 'set' then
   redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
   return 1
