@@ -17,7 +17,7 @@ from telewarden.messages import (
     merge,
     message_uuid,
 )
-from telewarden.storage.database import Connection
+from telewarden.storage.pool import Connection
 from telewarden.storage.rows import (
     KEY_COLUMNS,
     MESSAGE_COLUMNS,
@@ -37,7 +37,7 @@ class LostRace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """What a batch did. arrived: posts that were not certainly new and that the database did not have."""
+    """What a batch did. arrived: posts that were not certainly new, that the database did not have, and that wait."""
 
     inserted: int
     changed: int
@@ -57,6 +57,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
     for record in records:
         by_key.setdefault(key_of(record.event), []).append(record)
     async with connection.transaction():
+        await connection.execute(statement("begin_batch"))
         found = await _lock(connection, list(by_key))
         acknowledged = await _early_acknowledgements(connection, [k for k in by_key if k not in found])
         inserts: list[tuple[State, int]] = []
@@ -78,7 +79,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
                 # The row's chunk is fixed by its first insertion.
                 updates.append(msgspec.structs.replace(merged, created_at_us=state.created_at_us))
             if first is not None and isinstance(first.event, Posted) and not first.event.new:
-                arrived.append(_as_stored(first.event, merged))
+                arrived += _as_stored(first.event, merged)
             if merged is not None and merged.exists:
                 revisions += _earlier(key, state, events, merged)
         await _insert(connection, inserts, epoch)
@@ -96,11 +97,12 @@ def _inserting(events: Sequence[Record], before: _Found | None, epoch: int) -> R
     return next((r for r in posts if (before.epoch, before.position) == (epoch, r.position)), None)
 
 
-def _as_stored(post: Posted, merged: State | None) -> Posted:
-    """The post with the newest content: an edit may have been stored together with it."""
-    if merged is None or merged.content is None:
-        return post
-    return msgspec.structs.replace(post, content=merged.content, version=merged.version)
+def _as_stored(post: Posted, merged: State | None) -> list[Posted]:
+    """The post with the newest content: an edit may have been stored together with it. None if it is done already: an
+    acknowledgement may have come before it, from a process whose word to the cache is long forgotten."""
+    if merged is None or merged.content is None or not merged.pending:
+        return []
+    return [msgspec.structs.replace(post, content=merged.content, version=merged.version)]
 
 
 def _with_id(state: State) -> State:
@@ -196,7 +198,6 @@ async def _update(connection: Connection, updates: Sequence[State]) -> None:
         [s.version for s in updates],
         [at(s.status_at_us) for s in updates],
     )
-    await connection.execute(statement("sets_updated_at"))
     await connection.execute(statement("update_messages"), *message_columns(updates))
 
 
