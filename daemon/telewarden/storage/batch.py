@@ -37,11 +37,12 @@ class LostRace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """What a batch did. arrived: posts that were not certainly new and that the database did not have."""
+    """What a batch did. arrived: posts that were not certainly new and that the database did not have, now certain; each
+    followed by its newest content, if it was edited meanwhile."""
 
     inserted: int
     changed: int
-    arrived: Sequence[Posted]
+    arrived: Sequence[Posted | Edited]
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
         acknowledged = await _early_acknowledgements(connection, [k for k in by_key if k not in found])
         inserts: list[tuple[State, int]] = []
         updates: list[State] = []
-        arrived: list[Posted] = []
+        arrived: list[Posted | Edited] = []
         revisions: list[tuple[Key, int, Content]] = []
         for key, events in by_key.items():
             before = found.get(key)
@@ -78,7 +79,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
                 # The row's chunk is fixed by its first insertion.
                 updates.append(msgspec.structs.replace(merged, created_at_us=state.created_at_us))
             if first is not None and isinstance(first.event, Posted) and not first.event.new:
-                arrived.append(_as_stored(first.event, merged))
+                arrived += _as_stored(first.event, merged)
             if merged is not None and merged.exists:
                 revisions += _earlier(key, state, events, merged)
         await _insert(connection, inserts, epoch)
@@ -96,11 +97,12 @@ def _inserting(events: Sequence[Record], before: _Found | None, epoch: int) -> R
     return next((r for r in posts if (before.epoch, before.position) == (epoch, r.position)), None)
 
 
-def _as_stored(post: Posted, merged: State | None) -> Posted:
-    """The post with the newest content: an edit may have been stored together with it."""
-    if merged is None or merged.content is None:
-        return post
-    return msgspec.structs.replace(post, content=merged.content, version=merged.version)
+def _as_stored(post: Posted, merged: State | None) -> list[Posted | Edited]:
+    """The post, and its newest content: an edit may have been stored together with it, or before."""
+    certain = msgspec.structs.replace(post, new=True)
+    if merged is None or merged.content is None or merged.version <= post.version:
+        return [certain]
+    return [certain, Edited(*merged.key, merged.content, merged.version, merged.updated_at_us)]
 
 
 def _with_id(state: State) -> State:

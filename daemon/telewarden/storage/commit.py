@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from telewarden.messages import Acknowledged, Event, Posted, key_of
+from telewarden.messages import Acknowledged, Edited, Event, Key, Posted, key_of
 from telewarden.storage.acceptance import Channel, Known, Observation, Seen, accept
 from telewarden.storage.journal_file import JournalFile, encode
 from telewarden.storage.tail import Record
@@ -122,3 +122,22 @@ def backfill(
     commit.write()
     commit.file.forget_known(channel_id, commit.channels[channel_id].floor)
     return records
+
+
+def vouch(commit: Commit, events: Sequence[Posted | Edited]) -> list[Record]:
+    """Accept posts by the database's word, and what was accepted of them since. See `Journal.vouch`."""
+    versions: dict[Key, int] = {}
+    for event in events:
+        versions[key_of(event)] = max(versions.get(key_of(event), -1), event.version)
+    behind = {
+        key
+        for key, version in versions.items()
+        if (known := commit.known(*key)) is not None and known.version > version
+    }
+    repeated: list[Event] = []
+    if behind:
+        commit.write()
+        for _, _, event, _ in commit.file.events(commit.file.meta("flushed") or 0):
+            if isinstance(event, Edited) and key_of(event) in behind:
+                repeated.append(event)
+    return commit.add([*events, *repeated], commit.now_us())

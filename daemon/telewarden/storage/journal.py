@@ -19,9 +19,9 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from telewarden.messages import Event
+from telewarden.messages import Edited, Event, Posted
 from telewarden.storage.acceptance import Channel, Observation, Seen
-from telewarden.storage.commit import Commit, accept_all, backfill
+from telewarden.storage.commit import Commit, accept_all, backfill, vouch
 from telewarden.storage.journal_file import JournalDamaged, JournalError, JournalFile, Registered, is_damage
 from telewarden.storage.salvage import Salvaged, finish, salvage
 from telewarden.storage.signal import Signal
@@ -145,14 +145,13 @@ class Journal:
 
         return await self._submit(job)
 
-    async def append(self, events: Callable[[int], Sequence[Event]], *, bounded: bool = True) -> list[Record]:
+    async def append(self, events: Callable[[int], Sequence[Event]]) -> list[Record]:
         """Accept events that are certain by themselves, such as acknowledgements.
 
         events: makes them, given the time of acceptance in microseconds. They may use a reserve beyond
-        journal.max_bytes. bounded: False for the writer, whose flush frees more than this adds. Raises JournalFull,
-        JournalError.
+        journal.max_bytes. Raises JournalFull, JournalError.
         """
-        if bounded and (
+        if (
             self._unflushed_bytes >= self._max_bytes * _RESERVE
             or self._free_bytes() < self._min_free_bytes * _DISK_RESERVE
         ):
@@ -163,6 +162,14 @@ class Journal:
             return commit.add(events(at_us), at_us)
 
         return await self._submit(job)
+
+    async def vouch(self, events: Sequence[Posted | Edited]) -> list[Record]:
+        """Accept the database's word: these posts were new after all, and may be served.
+
+        An edit that was accepted since the database took them is repeated, so that who follows the journal and let it
+        pass, not knowing its message, has it. Not bounded: a flush frees more than this adds. Raises JournalError.
+        """
+        return await self._submit(lambda commit: vouch(commit, events))
 
     async def forget_pts(self, channel_id: int) -> None:
         """What changed in a channel cannot be told by its pts any more: history has to be compared."""

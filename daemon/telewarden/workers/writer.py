@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from telewarden.failpoints import FailPoint
-from telewarden.messages import Posted
+from telewarden.messages import Edited, Posted
 from telewarden.storage.batch import LostRace, write_batch
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import REFUSED, Database, DatabaseUnavailable
@@ -91,15 +91,13 @@ class Writer:
         arrived = await self._store(records, self._journal.epoch or 0)
         self._fail_point.reach("writer.after_commit")
         if arrived:
-            # The database's word: these were new after all, and may be served.
-            words = [msgspec.structs.replace(post, new=True) for post in arrived]
-            await self._journal.append(lambda _: words, bounded=False)
+            await self._journal.vouch(arrived)
         flushed = records[-1].position
         await self._journal.settle(flushed)
         # Asked only now: a warm may have begun meanwhile, and needs what is after the position that it began from.
         self._journal.release(self._sync.holds(self._journal.flushed))
 
-    async def _store(self, records: Sequence[Record], epoch: int) -> list[Posted]:
+    async def _store(self, records: Sequence[Record], epoch: int) -> list[Posted | Edited]:
         """Store records; those that the database refuses are found by halving and set aside."""
         try:
             async with self._database.writing() as connection:

@@ -1,0 +1,131 @@
+"""One ingest process of the simulation: the real parts, wired as the daemon wires them, on the stand-ins."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from simulation.cache import SimulatedCache
+from simulation.database import simulated_database
+from simulation.journal_file import MemoryFile
+from simulation.servers import Servers
+from simulation.store import Store
+from simulation.virtual import now_us
+from simulation.weather import Spawn, Weather
+from telewarden.failpoints import FailPoint
+from telewarden.sandbox.alone import AloneContext
+from telewarden.storage.acknowledger import JournalAcknowledger
+from telewarden.storage.cache_sync import CacheSync, Mirror
+from telewarden.storage.database import Database
+from telewarden.storage.journal import Journal
+from telewarden.storage.reader import Reader
+from telewarden.storage.tail import Record
+from telewarden.workers.redis import RedisWorker
+from telewarden.workers.warmer import Warmer
+from telewarden.workers.writer import Writer
+
+CHANNELS = (-1001, -1002)
+LEASE_S = 3.0
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What outlives a process, and is shared."""
+
+    servers: Servers
+    store: Store
+    file: MemoryFile
+    weather: Weather
+    spawn: Spawn
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a schedule's processes are set up."""
+
+    retention_events: int = 50_000
+    mirror_bound: int = 200_000
+    batch_size: int = 500
+    batch_age_s: float = 0.005
+    wanders: float = 0.0
+
+
+@dataclass
+class Process:
+    """The parts of one process. Breaking a rule replaces some of them before it runs."""
+
+    outside: Outside
+    habits: Habits
+    journal: Journal
+    database: Database
+    cache: SimulatedCache
+    sync: CacheSync
+    reader: Reader
+    acknowledger: JournalAcknowledger
+    writer: Writer
+    redis: RedisWorker
+    warmer: Warmer
+    reasons: dict[str, int] = field(default_factory=dict)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    async def run(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+        """Until it crashes."""
+        context = AloneContext()
+        with self.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.journal.write_commits)
+                for worker in (self.redis, self.warmer, self.writer):
+                    nursery.start_soon(worker.run, context)
+                task_status.started(nursery)
+
+    def crash(self) -> None:
+        """Whatever it was doing ends where it is."""
+        self.scope.cancel()
+
+
+def new_process(outside: Outside, habits: Habits, reasons: dict[str, int]) -> Process:
+    """A process that starts on what the file holds."""
+    waiting = [
+        Record(position, event, at_us, size)
+        for position, at_us, event, size in outside.file.events(outside.file.meta("flushed") or 0)
+    ]
+    journal = Journal(
+        outside.file,  # type: ignore[arg-type]
+        waiting,
+        max_bytes=1 << 30,
+        retention_events=habits.retention_events,
+        clock_us=now_us,
+    )
+    database = simulated_database(outside.store, outside.weather)
+    cache = SimulatedCache(
+        outside.servers, outside.weather, outside.spawn, outside.say, wanders=habits.wanders
+    )
+    sync = CacheSync(journal.changed)
+    sync.mirror = Mirror(habits.mirror_bound)
+
+    def fell_back(reason: str) -> None:
+        reasons[reason] = reasons.get(reason, 0) + 1
+
+    channels: Sequence[int] = CHANNELS
+    return Process(
+        outside,
+        habits,
+        journal,
+        database,
+        cache,
+        sync,
+        Reader(journal, database, cache, sync, channel_ids=channels, on_fallback=fell_back),  # type: ignore[arg-type]
+        JournalAcknowledger(journal, database, sync, channel_ids=channels),
+        Writer(
+            journal,
+            database,
+            sync,
+            batch_size=habits.batch_size,
+            batch_age_s=habits.batch_age_s,
+            fail_point=FailPoint(None),
+        ),
+        RedisWorker(cache, sync, journal, lease_s=LEASE_S),  # type: ignore[arg-type]
+        Warmer(cache, sync, journal, database, channel_ids=channels, lease_s=LEASE_S),  # type: ignore[arg-type]
+        reasons,
+    )
