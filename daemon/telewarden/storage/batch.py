@@ -37,8 +37,8 @@ class LostRace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """What a batch did. arrived: posts that were not certainly new and that the database did not have, now certain; each
-    followed by its newest content, if it was edited meanwhile."""
+    """What a batch did. arrived: posts that were not certainly new, that the database did not have and that wait now, as
+    certain ones; each followed by its newest content, if it was edited meanwhile."""
 
     inserted: int
     changed: int
@@ -79,7 +79,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
                 # The row's chunk is fixed by its first insertion.
                 updates.append(msgspec.structs.replace(merged, created_at_us=state.created_at_us))
             if first is not None and isinstance(first.event, Posted) and not first.event.new:
-                arrived += _as_stored(first.event, merged)
+                arrived += _words(first.event, merged)
             if merged is not None and merged.exists:
                 revisions += _earlier(key, state, events, merged)
         await _insert(connection, inserts, epoch)
@@ -97,10 +97,13 @@ def _inserting(events: Sequence[Record], before: _Found | None, epoch: int) -> R
     return next((r for r in posts if (before.epoch, before.position) == (epoch, r.position)), None)
 
 
-def _as_stored(post: Posted, merged: State | None) -> list[Posted | Edited]:
-    """The post, and its newest content: an edit may have been stored together with it, or before."""
+def _words(post: Posted, merged: State | None) -> list[Posted | Edited]:
+    """The post, and its newest content: an edit may have been stored together with it, or before. Nothing of one that
+    is done with already."""
+    if merged is None or merged.content is None or not merged.pending:
+        return []
     certain = msgspec.structs.replace(post, new=True)
-    if merged is None or merged.content is None or merged.version <= post.version:
+    if merged.version <= post.version:
         return [certain]
     return [certain, Edited(*merged.key, merged.content, merged.version, merged.updated_at_us)]
 

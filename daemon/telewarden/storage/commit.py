@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from telewarden.messages import Acknowledged, Edited, Event, Key, Posted, key_of
+from telewarden.messages import Acknowledged, Edited, Event, Posted, key_of
 from telewarden.storage.acceptance import Channel, Known, Observation, Seen, accept
 from telewarden.storage.journal_file import JournalFile, encode
 from telewarden.storage.tail import Record
@@ -124,20 +124,13 @@ def backfill(
     return records
 
 
-def vouch(commit: Commit, events: Sequence[Posted | Edited]) -> list[Record]:
-    """Accept posts by the database's word, and what was accepted of them since. See `Journal.vouch`."""
-    versions: dict[Key, int] = {}
-    for event in events:
-        versions[key_of(event)] = max(versions.get(key_of(event), -1), event.version)
-    behind = {
-        key
-        for key, version in versions.items()
-        if (known := commit.known(*key)) is not None and known.version > version
-    }
-    repeated: list[Event] = []
-    if behind:
-        commit.write()
-        for _, _, event, _ in commit.file.events(commit.file.meta("flushed") or 0):
-            if isinstance(event, Edited) and key_of(event) in behind:
-                repeated.append(event)
+def vouch(
+    commit: Commit, events: Sequence[Posted | Edited], later: Sequence[Event], seen: int
+) -> list[Record]:
+    """Accept the database's word, then once more what came after it: `later`, and what was accepted after position
+    `seen`, also in this very transaction. See `Journal.vouch`."""
+    keys = {key_of(event) for event in events}
+    commit.write()
+    last = [event for _, _, event, _ in commit.file.events(seen) if key_of(event) in keys]
+    repeated = [event for event in (*later, *last) if not isinstance(event, Posted)]
     return commit.add([*events, *repeated], commit.now_us())

@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from telewarden.messages import Edited, Event, Posted
+from telewarden.messages import Edited, Event, Posted, key_of
 from telewarden.storage.acceptance import Channel, Observation, Seen
 from telewarden.storage.commit import Commit, accept_all, backfill, vouch
 from telewarden.storage.journal_file import JournalDamaged, JournalError, JournalFile, Registered, is_damage
@@ -163,13 +163,17 @@ class Journal:
 
         return await self._submit(job)
 
-    async def vouch(self, events: Sequence[Posted | Edited]) -> list[Record]:
-        """Accept the database's word: these posts were new after all, and may be served.
+    async def vouch(self, events: Sequence[Posted | Edited], stored: int) -> list[Record]:
+        """Accept the database's word that these posts were new after all and may be served.
 
-        An edit that was accepted since the database took them is repeated, so that who follows the journal and let it
-        pass, not knowing its message, has it. Not bounded: a flush frees more than this adds. Raises JournalError.
+        stored: the position up to which the word takes everything into account. What was accepted of these messages
+        after that is repeated behind it: whoever follows the journal let it pass, not knowing them. Not bounded: a
+        flush frees more than this adds. Raises JournalError.
         """
-        return await self._submit(lambda commit: vouch(commit, events))
+        keys = {key_of(event) for event in events}
+        later = [r.event for key in keys for r in self.tail.of_message(key) if r.position > stored]
+        seen = self.head
+        return await self._submit(lambda commit: vouch(commit, events, later, seen))
 
     async def forget_pts(self, channel_id: int) -> None:
         """What changed in a channel cannot be told by its pts any more: history has to be compared."""

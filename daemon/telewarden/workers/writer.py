@@ -90,9 +90,9 @@ class Writer:
         self._fail_point.reach("writer.before_commit")
         arrived = await self._store(records, self._journal.epoch or 0)
         self._fail_point.reach("writer.after_commit")
-        if arrived:
-            await self._journal.vouch(arrived)
         flushed = records[-1].position
+        if arrived:
+            await self._journal.vouch(arrived, flushed)
         await self._journal.settle(flushed)
         # Asked only now: a warm may have begun meanwhile, and needs what is after the position that it began from.
         self._journal.release(self._sync.holds(self._journal.flushed))
