@@ -92,6 +92,9 @@ def _cache(settings: Settings) -> AbstractAsyncContextManager[Cache]:
     assert cache.url is not None
     return open_cache(
         cache.url.get_secret_value(),
+        sentinels=cache.sentinel_addresses,
+        sentinel_username=cache.sentinel_username,
+        sentinel_password=cache.sentinel_password.get_secret_value() if cache.sentinel_password else None,
         prefix=cache.prefix,
         timeout_s=cache.timeout_s,
         body_ttl_s=cache.body_ttl_s,

@@ -1,7 +1,7 @@
 """What is told of troubles that come and go, and which signs of life the workers give."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -171,7 +171,10 @@ async def test_the_redis_worker_beats_while_redis_is_known_to_be_down() -> None:
             self.asked = 0
             self.enough = anyio.Event()
 
-        async def history(self) -> str:
+        async def follow(self, moved: Callable[[], None]) -> None:
+            pass
+
+        async def connect(self) -> str:
             self.asked += 1
             if self.asked == 2:
                 self.enough.set()

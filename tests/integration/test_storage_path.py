@@ -284,7 +284,7 @@ async def test_an_acknowledgement_before_its_message_outlives_the_caches_data(
 
 
 async def test_what_is_done_gets_no_older_body(pipeline: Pipeline, valkey: "redis.asyncio.Redis") -> None:
-    history = await pipeline.cache.history()
+    history = await pipeline.cache.connect()
     posted = Posted(CHANNELS[0], 1, Content(text="one", telegram_date_us=1), 0, 1, True)
     waiting = merge(None, posted)
     done = merge(waiting, Acknowledged(CHANNELS[0], 1, "tp-capital", 2))

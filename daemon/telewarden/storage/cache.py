@@ -1,6 +1,6 @@
 """The cache through redis-py: a few atomic scripts, each of which first makes sure of the server that it runs on."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,13 +8,17 @@ from importlib.resources import files
 from typing import Any
 
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from telewarden.messages import State, message_uuid
+from telewarden.storage.cache_servers import (
+    CacheAddress,
+    FixedServer,
+    SentinelServers,
+    Servers,
+    client_for,
+)
 
-_TURN_S = 2.0
 ANSWER_BYTES = 8 * 1024 * 1024
 """The most that a poll takes from the cache: more may not come within its time-out, which would look like an outage."""
 RECENT_LENGTH = 1_000
@@ -95,7 +99,8 @@ class Cache:
 
     def __init__(
         self,
-        client: "redis.asyncio.Redis",
+        servers: Servers,
+        client_of: Callable[[CacheAddress], "redis.asyncio.Redis"],
         *,
         prefix: str,
         body_ttl_s: int,
@@ -103,17 +108,46 @@ class Cache:
         tombstone_ttl_s: int,
         pending_bound: int,
     ) -> None:
-        self._client = client
+        self._servers, self._client_of = servers, client_of
+        self.address: CacheAddress | None = None
+        """The server that is asked; None before the first `connect`."""
+        self._server: _Server | None = None
         self._prefix = prefix
         self._settings = (body_ttl_s, tombstone_ttl_s, dedup_ttl_s, pending_bound, RECENT_LENGTH)
-        self._apply, self._read, self._clear, self._mark = (
-            client.register_script(_script(name)) for name in ("apply", "read", "clear", "mark")
-        )
+
+    async def connect(self) -> str:
+        """Find the master and ask it from now on; returns its replication history, as `history` does."""
+        try:
+            address = await self._servers.master()
+        except RedisError as error:
+            raise CacheUnavailable(str(error)) from error
+        if address != self.address:
+            before, self._server = self._server, _Server(self._client_of(address))
+            self.address = address
+            if before is not None:
+                # Who still waits for an answer of the old one gets none, and asks the database.
+                await before.client.aclose()
+        return await self.history()
+
+    async def follow(self, moved: Callable[[], None]) -> None:
+        """Tell when the master is another server than the one that is asked. Without Sentinel it ends at once."""
+
+        def named(address: CacheAddress) -> None:
+            if self.address is not None and address != self.address:
+                moved()
+
+        await self._servers.follow(named)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._server is not None:
+            await self._server.client.aclose()
+        await self._servers.close()
 
     async def history(self) -> str:
         """The replication history (master_replid) of the master that is connected. Raises CacheUnavailable also
         for a replica."""
-        info: dict[str, Any] = await self._call(self._client.info("replication"))
+        info: dict[str, Any] = await self._call(self._connected().client.info("replication"))
         if info.get("role") != "master":
             raise CacheUnavailable(f"the server is a {info.get('role')}, not a master")
         await self.keeps()
@@ -121,7 +155,7 @@ class Cache:
 
     async def keeps(self) -> None:
         """Make sure that the server throws no keys away. Raises CacheUnfit."""
-        memory: dict[str, Any] = await self._call(self._client.info("memory"))
+        memory: dict[str, Any] = await self._call(self._connected().client.info("memory"))
         policy = str(memory.get("maxmemory_policy", "noeviction"))
         if int(memory.get("maxmemory", 0)) > 0 and policy != "noeviction":
             raise CacheUnfit(
@@ -134,7 +168,7 @@ class Cache:
         arguments: list[str | bytes | int] = [self._prefix, history, *self._settings]
         for write in writes:
             arguments += self._arguments(write)
-        if await self._call(self._apply(args=arguments)) != 1:
+        if await self._run("apply", arguments) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     def _arguments(self, write: Write) -> list[str | bytes | int]:
@@ -158,7 +192,7 @@ class Cache:
         listed: give them one by one even if all bodies are there. ask: message ids to look up tombstones for.
         """
         arguments = [self._prefix, mark, str(channel_id), limit, "1" if listed else "0", ANSWER_BYTES, *ask]
-        answer = await self._call(self._read(args=arguments))
+        answer = await self._run("read", arguments)
         kind = answer[0].decode()
         if kind == "joined":
             return Joined(answer[1], answer[2])
@@ -172,23 +206,31 @@ class Cache:
         """Which messages are known to have been taken in; of the others nothing is known. Needs no proof: what is there
         was put there by who took it in."""
         keys = [f"{self._prefix}dedup:{channel_id}:{message_id}" for message_id in message_ids]
-        found = await self._call(self._client.mget(keys))
+        found = await self._call(self._connected().client.mget(keys))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
     async def clear(self, history: str) -> None:
         """Forget the mark and the pending sets, in one step."""
-        if await self._call(self._clear(args=[self._prefix, history])) != 1:
+        if await self._run("clear", [self._prefix, history]) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
         """Declare the pending sets complete for so long."""
-        if await self._call(self._mark(args=[self._prefix, mark, lease_ms, "set"])) != 1:
+        if await self._run("mark", [self._prefix, mark, lease_ms, "set"]) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     async def renew(self, mark: str, lease_ms: int) -> None:
         """Declare them complete for so long from now; nothing for a lease that is not positive."""
-        if await self._call(self._mark(args=[self._prefix, mark, lease_ms, "renew"])) != 1:
+        if await self._run("mark", [self._prefix, mark, lease_ms, "renew"]) != 1:
             raise HistoryChanged("the completeness mark is gone")
+
+    def _connected(self) -> "_Server":
+        if self._server is None:
+            raise CacheUnavailable("not connected yet")
+        return self._server
+
+    async def _run(self, script: str, arguments: Sequence[str | bytes | int]) -> Any:
+        return await self._call(self._connected().scripts[script](args=arguments))
 
     async def _call(self, call: Any) -> Any:
         try:
@@ -198,7 +240,17 @@ class Cache:
             raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
 
 
-def _script(name: str) -> str:
+class _Server:
+    """A client of one server, and the scripts that run there."""
+
+    def __init__(self, client: "redis.asyncio.Redis") -> None:
+        self.client = client
+        self.scripts = {
+            name: client.register_script(_source(name)) for name in ("apply", "read", "clear", "mark")
+        }
+
+
+def _source(name: str) -> str:
     return files("telewarden.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
 
 
@@ -206,6 +258,9 @@ def _script(name: str) -> str:
 async def open_cache(
     url: str,
     *,
+    sentinels: Sequence[tuple[str, int]] = (),
+    sentinel_username: str | None = None,
+    sentinel_password: str | None = None,
     prefix: str = "telegram:",
     timeout_s: float = 0.25,
     body_ttl_s: int = 3600,
@@ -213,25 +268,31 @@ async def open_cache(
     tombstone_ttl_s: int = 7200,
     pending_bound: int = 10_000,
 ) -> AsyncIterator[Cache]:
-    """The cache, whether it is up or not. Nothing connects before it is needed; nothing is retried in here."""
-    # A crowd of polls waits its turn for a connection; it is no outage.
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=32,
-        timeout=_TURN_S,
-    )
-    client = redis.asyncio.Redis.from_pool(pool)
-    try:
-        yield Cache(
-            client,
-            prefix=prefix,
-            body_ttl_s=body_ttl_s,
-            dedup_ttl_s=dedup_ttl_s,
-            tombstone_ttl_s=tombstone_ttl_s,
-            pending_bound=pending_bound,
+    """The cache, whether it is up or not. Nothing connects before `Cache.connect`; nothing is retried in here.
+
+    sentinels: who names the master; the URL's host is then the name of its group.
+    """
+    servers: Servers = FixedServer(url)
+    if sentinels:
+        name = (await servers.master()).host
+        servers = SentinelServers(
+            name,
+            sentinels,
+            url=url,
+            timeout_s=timeout_s,
+            username=sentinel_username,
+            password=sentinel_password,
         )
+    cache = Cache(
+        servers,
+        lambda address: client_for(url, address, timeout_s=timeout_s),
+        prefix=prefix,
+        body_ttl_s=body_ttl_s,
+        dedup_ttl_s=dedup_ttl_s,
+        tombstone_ttl_s=tombstone_ttl_s,
+        pending_bound=pending_bound,
+    )
+    try:
+        yield cache
     finally:
-        await client.aclose()
+        await cache.close()

@@ -151,8 +151,13 @@ class CacheSync:
             self.reason = "not warmed yet"
         self.changed.fire()
 
-    def disconnected(self, reason: str) -> None:
-        """The cache does not answer. What was proven stays proven if the same history comes back."""
+    def disconnected(self, reason: str, history: str | None = None) -> None:
+        """The cache does not answer. What was proven stays proven if the same history comes back.
+
+        history: that of the server which did not answer, where another may be connected meanwhile.
+        """
+        if history is not None and history != self.history:
+            return
         self.history, self.reason = None, reason
         self.changed.fire()
 

@@ -53,13 +53,14 @@ class Reader:
     async def unprocessed(self, query: UnprocessedQuery) -> Page:
         """The waiting messages of one channel. Raises UnknownChannel."""
         channel_id = self._channel_id(query.channel)
+        history = self._sync.history
         try:
             return await self._from_cache(channel_id, query)
         except CacheCannotAnswer as error:
             self._on_fallback(str(error))
         except CacheUnavailable as error:
             # Told at once, so that a frozen server costs one poll its time-out and not each until it is noticed.
-            self._sync.disconnected(str(error))
+            self._sync.disconnected(str(error), history)
             self._on_fallback("unavailable")
         try:
             return await self._from_database(channel_id, query)
@@ -88,11 +89,12 @@ class Reader:
         channel_id = self._channel_id(channel)
         seen = {n for n in message_ids if self._journal.tail.has_post(Key(channel_id, n))}
         unsure = [n for n in message_ids if n not in seen]
-        if unsure and self._cache is not None and self._sync.history is not None:
+        history = self._sync.history
+        if unsure and self._cache is not None and history is not None:
             try:
                 seen |= await self._cache.seen(channel_id, unsure)
             except CacheUnavailable as error:
-                self._sync.disconnected(str(error))
+                self._sync.disconnected(str(error), history)
             unsure = [n for n in unsure if n not in seen]
         if unsure:
             try:
