@@ -26,18 +26,36 @@ class SimulatedCache:
     """As Cache. Each call goes to the server that the process is connected to, and to any that calls itself master
     after the connection was lost, or now and then without that: the real one has many connections.
 
-    spawn: starts what goes on without the process. cut: the process reaches no server. wanders: how likely a call goes
+    sentinels: somebody tells who the master is. spawn: starts what goes on without the process. cut: the process reaches no server. wanders: how likely a call goes
     over an older connection.
     """
 
     def __init__(
-        self, servers: Servers, weather: Weather, spawn: Spawn, say: Callable[[str], None], *, wanders: float = 0.0
+        self, servers: Servers, weather: Weather, spawn: Spawn, say: Callable[[str], None], *, sentinels: bool = False, wanders: float = 0.0
     ) -> None:
         self._servers, self._weather, self._spawn, self._say = servers, weather, spawn, say
         self._rng: random.Random = weather.rng
-        self._wanders = wanders
+        self._sentinels, self._wanders = sentinels, wanders
         self._server: Server | None = None
         self.cut = False
+
+    @property
+    def address(self) -> str:
+        """As Cache.address."""
+        return self._server.name if self._server is not None else "none"
+
+    async def connect(self) -> str:
+        """As Cache.connect."""
+        if self._sentinels:
+            self._server = self._servers.primary
+        return await self.history()
+
+    async def follow(self, moved: Callable[[], None]) -> None:
+        """As Cache.follow."""
+        while self._sentinels:
+            await trio.sleep(self._rng.uniform(0.1, 2.0))
+            if self._server is not None and self._server is not self._servers.primary:
+                moved()
 
     async def history(self) -> str:
         """As Cache.history."""
@@ -76,9 +94,9 @@ class SimulatedCache:
         """As Cache.seen."""
         return await self._ask(lambda server, now_s: server.has_seen(channel_id, message_ids, now_s))
 
-    async def clear(self, history: str) -> None:
+    async def clear(self, history: str, mark: str) -> None:
         """As Cache.clear."""
-        self._held(await self._ask(lambda server, _: server.clear(history), writes=True))
+        self._held(await self._ask(lambda server, _: server.clear(history, mark), writes=True))
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
         """As Cache.set_mark."""

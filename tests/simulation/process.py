@@ -48,6 +48,7 @@ class Habits:
     mirror_bound: int = 200_000
     batch_size: int = 500
     batch_age_s: float = 0.005
+    sentinels: bool = False
     wanders: float = 0.0
 
 
@@ -99,7 +100,7 @@ def new_process(outside: Outside, habits: Habits, reasons: dict[str, int]) -> Pr
     )
     database = simulated_database(outside.store, outside.weather)
     cache = SimulatedCache(
-        outside.servers, outside.weather, outside.spawn, outside.say, wanders=habits.wanders
+        outside.servers, outside.weather, outside.spawn, outside.say, sentinels=habits.sentinels, wanders=habits.wanders
     )
     sync = CacheSync(journal.changed)
     sync.mirror = Mirror(habits.mirror_bound)
@@ -125,7 +126,7 @@ def new_process(outside: Outside, habits: Habits, reasons: dict[str, int]) -> Pr
             batch_age_s=habits.batch_age_s,
             fail_point=FailPoint(None),
         ),
-        RedisWorker(cache, sync, journal, lease_s=LEASE_S),  # type: ignore[arg-type]
+        RedisWorker(cache, sync, journal, lease_s=LEASE_S, clock_us=now_us),  # type: ignore[arg-type]
         Warmer(cache, sync, journal, database, channel_ids=channels, lease_s=LEASE_S),  # type: ignore[arg-type]
         reasons,
     )

@@ -31,6 +31,7 @@ class Keys:
     """What a server holds. Values with an end carry it: (value, virtual time)."""
 
     mark: tuple[str, float] | None = None
+    warming: str | None = None
     channels: set[int] = field(default_factory=set)
     pending: dict[int, dict[str, int]] = field(default_factory=dict)
     overflow: set[int] = field(default_factory=set)
@@ -42,6 +43,7 @@ class Keys:
         """As a replica has it after a full resynchronisation."""
         return Keys(
             self.mark,
+            self.warming,
             set(self.channels),
             {channel: dict(members) for channel, members in self.pending.items()},
             set(self.overflow),
@@ -141,7 +143,7 @@ class Server:
                 elif self.body(key, now_s) is not None:
                     keys.body[key] = body
 
-    def clear(self, history: str) -> bool:
+    def clear(self, history: str, mark: str) -> bool:
         """As clear.lua."""
         if not self._is_master_in(history):
             return False
@@ -150,7 +152,7 @@ class Server:
         for channel in self.keys.channels:
             self.keys.pending.pop(channel, None)
             self.keys.overflow.discard(channel)
-        self.keys.channels = set()
+        self.keys.channels, self.keys.warming = set(), mark
         return True
 
     def set_mark(self, mark: str, lease_s: float, now_s: float, *, renew: bool) -> bool:
@@ -159,6 +161,10 @@ class Server:
             return False
         if renew and self.mark(now_s) != mark:
             return False
+        if not renew:
+            if self.keys.warming != mark:
+                return False
+            self.keys.warming = None
         if not renew or lease_s > 0:
             self.keys.mark = (mark, now_s + lease_s)
         return True

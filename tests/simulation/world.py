@@ -78,6 +78,7 @@ class World:
             mirror_bound=choice([0, 2, 200_000, 200_000, 200_000]),
             batch_size=choice([1, 3, 500]),
             batch_age_s=choice([0.005, 0.005, 0.3]),
+            sentinels=choice([False, True]),
             wanders=choice([0.0, 0.0, 0.1]),
         )
         self.times = Times(body_s=choice([1.0, 5.0, 3600.0]), bound=choice([3, 10_000, 10_000, 10_000]))
@@ -355,6 +356,8 @@ class World:
         self.servers.rejoin()
         self.say(f"quiet | {self}")
         process = self.process
+        # What is on its way to the journal arrives.
+        await trio.sleep(1.0)
         with trio.move_on_after(QUIET_S):
             while not (
                 process.journal.backlog == 0

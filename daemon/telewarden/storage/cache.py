@@ -209,15 +209,16 @@ class Cache:
         found = await self._call(self._connected().client.mget(keys))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
-    async def clear(self, history: str) -> None:
-        """Forget the mark and the pending sets, in one step."""
-        if await self._run("clear", [self._prefix, history]) != 1:
+    async def clear(self, history: str, mark: str) -> None:
+        """Forget the mark and the pending sets, in one step. mark: the one that is to be set when they are filled."""
+        if await self._run("clear", [self._prefix, history, mark]) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
-        """Declare the pending sets complete for so long."""
+        """Declare the pending sets complete for so long. Raises HistoryChanged also where they were cleared by anybody else
+        since `clear`."""
         if await self._run("mark", [self._prefix, mark, lease_ms, "set"]) != 1:
-            raise HistoryChanged("the cache's replication history changed")
+            raise HistoryChanged("the cache's replication history changed, or it was flushed during the warm")
 
     async def renew(self, mark: str, lease_ms: int) -> None:
         """Declare them complete for so long from now; nothing for a lease that is not positive."""

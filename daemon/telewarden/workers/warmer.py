@@ -64,7 +64,8 @@ class Warmer:
             if not self._sync.wants_warm:
                 return
             warm = self._sync.begin_warm(self._journal.flushed)
-            await self._cache.clear(warm.history)
+            text = f"{warm.history}:{uuid.uuid4().hex}"
+            await self._cache.clear(warm.history, text)
         plain = await self._database.only_plain()
         # Which channels there are may change: then this warm is superseded.
         channel_ids = list(self._channel_ids)
@@ -86,7 +87,7 @@ class Warmer:
             async with self._sync.lock:
                 self._still(warm)
                 if self._sync.applied == self._journal.head == asked:
-                    mark = Mark(f"{warm.history}:{uuid.uuid4().hex}", warm.history, plain)
+                    mark = Mark(text, warm.history, plain)
                     await self._cache.set_mark(mark.text, int(self._lease_s * 1000))
                     self._still(warm)
                     self._sync.finish_warm(mark)

@@ -1,5 +1,6 @@
--- Begins a warm: the mark goes together with the sets. Tombstones and bodies stay.
--- ARGV: prefix, history. Returns 1, or 0 if this server is not a master in that history.
+-- Begins a warm: the mark goes together with the sets, and the key `warming` says which mark is to be set at its end: a
+-- FLUSHALL in between, or another warm, takes it away. Tombstones and bodies stay.
+-- ARGV: prefix, history, mark. Returns 1, or 0 if this server is not a master in that history.
 local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) or string.match(info, 'master_replid:(%x+)') ~= ARGV[2] then
   return 0
@@ -10,4 +11,5 @@ for _, channel in ipairs(redis.call('SMEMBERS', prefix .. 'channels')) do
   redis.call('UNLINK', prefix .. 'pending:' .. channel, prefix .. 'overflow:' .. channel)
 end
 redis.call('DEL', prefix .. 'channels')
+redis.call('SET', prefix .. 'warming', ARGV[3])
 return 1
