@@ -16,7 +16,7 @@ from telewarden.failpoints import FailPoint
 from telewarden.sandbox.alone import AloneContext
 from telewarden.storage.acknowledger import JournalAcknowledger
 from telewarden.storage.cache_sync import CacheSync, Mirror
-from telewarden.storage.database import Database
+from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.reader import Reader
 from telewarden.storage.tail import Record
@@ -26,6 +26,8 @@ from telewarden.workers.writer import Writer
 
 CHANNELS = (-1001, -1002)
 LEASE_S = 3.0
+_LOOK_S, _PING_S = 0.5, 5.0
+"""How often the health worker asks the database for a sign of life, and how long it waits for it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,18 @@ class Process:
                 nursery.start_soon(self.journal.write_commits)
                 for worker in (self.redis, self.warmer, self.writer):
                     nursery.start_soon(worker.run, context)
+                nursery.start_soon(self._ask_database)
                 task_status.started(nursery)
+
+    async def _ask_database(self) -> None:
+        """As the health worker does, which closes the database's breaker for the polls."""
+        while True:
+            with trio.move_on_after(_PING_S):
+                try:
+                    await self.database.ping()
+                except DatabaseUnavailable as error:
+                    self.outside.say(f"ping: {error}")
+            await trio.sleep(_LOOK_S)
 
     def crash(self) -> None:
         """Whatever it was doing ends where it is."""
