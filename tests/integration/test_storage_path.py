@@ -284,12 +284,13 @@ async def test_an_acknowledgement_before_its_message_outlives_the_caches_data(
 
 
 async def test_what_is_done_gets_no_older_body(pipeline: Pipeline, valkey: "redis.asyncio.Redis") -> None:
-    history = await pipeline.cache.connect()
+    mark = f"{await pipeline.cache.connect()}:1"
+    await pipeline.cache.clear(mark)
     posted = Posted(CHANNELS[0], 1, Content(text="one", telegram_date_us=1), 0, 1, True)
     waiting = merge(None, posted)
     done = merge(waiting, Acknowledged(CHANNELS[0], 1, "tp-capital", 2))
     pend = Write(Operation.PEND, waiting, render(waiting))
-    await pipeline.cache.apply(history, [pend, Write(Operation.DONE, done, render(done)), pend])
+    await pipeline.cache.apply(mark, 1, [pend, Write(Operation.DONE, done, render(done)), pend])
     assert await valkey.get(f"telegram:msg:{CHANNELS[0]}:1") == render(done)
     assert await valkey.zcard(f"telegram:pending:{CHANNELS[0]}") == 0
 

@@ -73,10 +73,10 @@ class SimulatedCache:
         """As Cache.keeps: these servers throw nothing away."""
         await self._ask(lambda server, _: True)
 
-    async def apply(self, history: str, writes: Iterable[Write]) -> None:
+    async def apply(self, mark: str, step: int, writes: Iterable[Write]) -> None:
         """As Cache.apply."""
         given = tuple(writes)
-        self._held(await self._ask(lambda server, now_s: server.apply(history, given, now_s), writes=True))
+        self._held(await self._ask(lambda server, now_s: server.apply(mark, step, given, now_s), writes=True))
 
     async def read(
         self, mark: str, channel_id: int, limit: int, *, listed: bool = False, ask: Sequence[int] = ()
@@ -94,9 +94,9 @@ class SimulatedCache:
         """As Cache.seen."""
         return await self._ask(lambda server, now_s: server.has_seen(channel_id, message_ids, now_s))
 
-    async def clear(self, history: str, mark: str) -> None:
+    async def clear(self, mark: str) -> None:
         """As Cache.clear."""
-        self._held(await self._ask(lambda server, _: server.clear(history, mark), writes=True))
+        self._held(await self._ask(lambda server, _: server.clear(mark), writes=True))
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
         """As Cache.set_mark."""

@@ -31,7 +31,7 @@ class Keys:
     """What a server holds. Values with an end carry it: (value, virtual time)."""
 
     mark: tuple[str, float] | None = None
-    warming: str | None = None
+    step: tuple[str, int] | None = None
     channels: set[int] = field(default_factory=set)
     pending: dict[int, dict[str, int]] = field(default_factory=dict)
     overflow: set[int] = field(default_factory=set)
@@ -43,7 +43,7 @@ class Keys:
         """As a replica has it after a full resynchronisation."""
         return Keys(
             self.mark,
-            self.warming,
+            self.step,
             set(self.channels),
             {channel: dict(members) for channel, members in self.pending.items()},
             set(self.overflow),
@@ -100,10 +100,11 @@ class Server:
         found = self.keys.body.get(key)
         return found[0] if found is not None and found[1] > now_s else None
 
-    def apply(self, history: str, writes: Sequence[Write], now_s: float) -> bool:
+    def apply(self, mark: str, step: int, writes: Sequence[Write], now_s: float) -> bool:
         """As apply.lua."""
-        if not self._is_master_in(history):
+        if not self._is_master_in(mark.split(":")[0]) or not self._is_next(mark, step):
             return False
+        self.keys.step = (mark, step)
         for write in writes:
             self._apply(write, now_s)
         return True
@@ -143,16 +144,16 @@ class Server:
                 elif self.body(key, now_s) is not None:
                     keys.body[key] = body
 
-    def clear(self, history: str, mark: str) -> bool:
+    def clear(self, mark: str) -> bool:
         """As clear.lua."""
-        if not self._is_master_in(history):
+        if not self._is_master_in(mark.split(":")[0]):
             return False
         if self.clears_mark:
             self.keys.mark = None
         for channel in self.keys.channels:
             self.keys.pending.pop(channel, None)
             self.keys.overflow.discard(channel)
-        self.keys.channels, self.keys.warming = set(), mark
+        self.keys.channels, self.keys.step = set(), (mark, 0)
         return True
 
     def set_mark(self, mark: str, lease_s: float, now_s: float, *, renew: bool) -> bool:
@@ -161,10 +162,8 @@ class Server:
             return False
         if renew and self.mark(now_s) != mark:
             return False
-        if not renew:
-            if self.keys.warming != mark:
-                return False
-            self.keys.warming = None
+        if not renew and (self.keys.step is None or self.keys.step[0] != mark):
+            return False
         if not renew or lease_s > 0:
             self.keys.mark = (mark, now_s + lease_s)
         return True
@@ -197,6 +196,10 @@ class Server:
     def has_seen(self, channel_id: int, message_ids: Sequence[int], now_s: float) -> set[int]:
         """As MGET of the keys `dedup`."""
         return {i for i in message_ids if self.keys.seen.get(Key(channel_id, i), -1.0) > now_s}
+
+    def _is_next(self, mark: str, step: int) -> bool:
+        found = self.keys.step
+        return found is not None and found[0] == mark and found[1] < step
 
     def _is_master_in(self, history: str) -> bool:
         return self.master and history == self.history

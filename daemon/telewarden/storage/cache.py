@@ -94,7 +94,8 @@ def member_of(state: State) -> str:
 class Cache:
     """The cache's few atomic operations. Made by `open_cache`.
 
-    Its methods raise CacheUnavailable; those that name a history raise HistoryChanged if the server's is another.
+    Its methods raise CacheUnavailable. A mark is "history:generation"; those that name one raise HistoryChanged if the
+    server's history is another, or if somebody else cleared the sets since.
     """
 
     def __init__(
@@ -163,13 +164,16 @@ class Cache:
                 "could be missing in it; set maxmemory-policy noeviction there"
             )
 
-    async def apply(self, history: str, writes: Iterable[Write]) -> None:
-        """Apply operations, all or none."""
-        arguments: list[str | bytes | int] = [self._prefix, history, *self._settings]
+    async def apply(self, mark: str, step: int, writes: Iterable[Write]) -> None:
+        """Apply operations, all or none, under the mark that `clear` was told of.
+
+        step: greater with each call under one mark; one that comes late, after its caller gave up, changes nothing.
+        """
+        arguments: list[str | bytes | int] = [self._prefix, mark, step, *self._settings]
         for write in writes:
             arguments += self._arguments(write)
         if await self._run("apply", arguments) != 1:
-            raise HistoryChanged("the cache's replication history changed")
+            raise HistoryChanged("the cache's replication history changed, or it was flushed")
 
     def _arguments(self, write: Write) -> list[str | bytes | int]:
         state = write.state
@@ -209,16 +213,15 @@ class Cache:
         found = await self._call(self._connected().client.mget(keys))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
-    async def clear(self, history: str, mark: str) -> None:
+    async def clear(self, mark: str) -> None:
         """Forget the mark and the pending sets, in one step. mark: the one that is to be set when they are filled."""
-        if await self._run("clear", [self._prefix, history, mark]) != 1:
+        if await self._run("clear", [self._prefix, mark]) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
-        """Declare the pending sets complete for so long. Raises HistoryChanged also where they were cleared by anybody else
-        since `clear`."""
+        """Declare the pending sets complete for so long."""
         if await self._run("mark", [self._prefix, mark, lease_ms, "set"]) != 1:
-            raise HistoryChanged("the cache's replication history changed, or it was flushed during the warm")
+            raise HistoryChanged("the cache's replication history changed, or it was flushed")
 
     async def renew(self, mark: str, lease_ms: int) -> None:
         """Declare them complete for so long from now; nothing for a lease that is not positive."""

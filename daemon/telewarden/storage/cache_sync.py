@@ -83,11 +83,11 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """A warm under way. since: the journal position that it began from; number: which warm it is."""
+    """A warm under way. since: the journal position that it began from; text: the mark that it will set."""
 
+    text: str
     history: str
     since: int
-    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class CacheSync:
         self.changed = changed
         self.reason: str | None = "not connected yet"
         """Why polls are not answered from the cache; None when they are."""
-        self._warms = 0
+        self._step = 0
         self.writes = 0
         """How many events were applied, ever."""
 
@@ -127,6 +127,12 @@ class CacheSync:
     def follows(self) -> bool:
         """The applier has to apply events: a mark stands or a warm is under way."""
         return self.history is not None and (self.mark is not None or self.warm is not None)
+
+    @property
+    def writes_under(self) -> str | None:
+        """The mark that stands or will be set: what is written belongs to it."""
+        followed = self.mark or self.warm
+        return followed.text if followed is not None else None
 
     @property
     def wants_warm(self) -> bool:
@@ -167,12 +173,16 @@ class CacheSync:
         self.mirror.clear()
         self.changed.fire()
 
-    def begin_warm(self, flushed: int) -> Warm:
-        """Start over from the database's position."""
+    def next_step(self) -> int:
+        """The number of a write to the cache."""
+        self._step += 1
+        return self._step
+
+    def begin_warm(self, flushed: int, generation: str) -> Warm:
+        """Start over from the database's position. generation: unique."""
         if self.history is None:
             raise RuntimeError("a warm needs a connected cache")
-        self._warms += 1
-        self.warm, self.mark = Warm(self.history, flushed, self._warms), None
+        self.warm, self.mark = Warm(f"{self.history}:{generation}", self.history, flushed), None
         self.applied = flushed
         self.mirror.clear()
         self.reason = "being warmed"

@@ -105,12 +105,14 @@ class RedisWorker:
 
     async def _apply_some(self) -> int:
         async with self._sync.lock:
-            if not self._sync.follows or self._sync.history is None:
+            mark = self._sync.writes_under
+            if not self._sync.follows or mark is None:
                 return 0
             records = self._waiting(BATCH)
             if not records:
                 return 0
-            await self._cache.apply(self._sync.history, writes_for(records, self._sync.mirror))
+            writes = writes_for(records, self._sync.mirror)
+            await self._cache.apply(mark, self._sync.next_step(), writes)
             self._sync.moved(records[-1].position)
             self._journal.release(self._sync.holds(self._journal.flushed))
         return len(records)

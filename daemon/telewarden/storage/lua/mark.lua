@@ -1,4 +1,4 @@
--- Sets the completeness mark, if nothing has come between since clear.lua; or renews it if it is still the caller's.
+-- Sets the completeness mark, if nobody else cleared the sets since clear.lua; or renews it if it is still the caller's.
 -- ARGV: prefix, mark ("history:generation"), lease in ms, 'set' or 'renew'.
 -- Returns 1, or 0 if this server is not a master in that history, or the mark is gone or another's.
 local info = redis.call('INFO', 'replication')
@@ -8,10 +8,9 @@ if not string.find(info, 'role:master', 1, true) or string.match(ARGV[2], '^(%x+
 end
 local key = ARGV[1] .. 'mark'
 if ARGV[4] == 'set' then
-  if redis.call('GET', ARGV[1] .. 'warming') ~= ARGV[2] then
+  if string.match(redis.call('GET', ARGV[1] .. 'step') or '', '^(.+) %d+$') ~= ARGV[2] then
     return 0
   end
-  redis.call('DEL', ARGV[1] .. 'warming')
   redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
   return 1
 end
