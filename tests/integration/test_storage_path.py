@@ -16,7 +16,7 @@ from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden.storage.acceptance import Channel, Gone
 from telewarden.storage.batch import write_batch
-from telewarden.storage.cache import CacheUnavailable, Operation, Write
+from telewarden.storage.cache import CacheUnavailable, HistoryChanged, Operation, Write
 from telewarden.storage.render import render
 from telewarden_http.protocols import AmbiguousMessage, Source, Unavailable, UnknownChannel
 
@@ -247,11 +247,11 @@ async def test_an_old_gateways_row_leaves_the_cache_although_the_first_word_of_i
     lost: list[Sequence[Write]] = []
     apply = pipeline.cache.apply
 
-    async def loses_the_first(history: str, writes: Sequence[Write]) -> None:
+    async def loses_the_first(mark: str, step: int, writes: Sequence[Write]) -> None:
         if not lost and any(write.operation is Operation.DONE for write in writes):
             lost.append(writes)
             raise CacheUnavailable("lost, for the test")
-        await apply(history, writes)
+        await apply(mark, step, writes)
 
     monkeypatch.setattr(pipeline.cache, "apply", loses_the_first)
     async with pipeline.running():
@@ -293,6 +293,26 @@ async def test_what_is_done_gets_no_older_body(pipeline: Pipeline, valkey: "redi
     await pipeline.cache.apply(mark, 1, [pend, Write(Operation.DONE, done, render(done)), pend])
     assert await valkey.get(f"telegram:msg:{CHANNELS[0]}:1") == render(done)
     assert await valkey.zcard(f"telegram:pending:{CHANNELS[0]}") == 0
+
+
+async def test_what_was_given_up_on_and_comes_late_changes_nothing(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
+) -> None:
+    cache, history = pipeline.cache, await pipeline.cache.connect()
+    earlier, mark = f"{history}:1", f"{history}:2"
+    states = [merge(None, Posted(CHANNELS[0], 1, Content(text=text), 0, 1, True)) for text in ("old", "new")]
+    old, new = (Write(Operation.PEND, state, render(state)) for state in states)
+    await cache.clear(mark)
+    await cache.apply(mark, 2, [new])
+    for late in (cache.apply(mark, 1, [old]), cache.apply(earlier, 3, [old]), cache.set_mark(earlier, 1000)):
+        with pytest.raises(HistoryChanged):
+            await late
+    assert await valkey.get(f"telegram:msg:{CHANNELS[0]}:1") == new.body
+    await valkey.flushall()
+    for lost in (cache.apply(mark, 3, [new]), cache.set_mark(mark, 1000)):
+        with pytest.raises(HistoryChanged):
+            await lost
+    assert await valkey.keys("*") == []
 
 
 async def test_everything_is_stored_as_the_contract_names_it(

@@ -46,8 +46,7 @@ class Connection:
         await self._weather.trip()
         if self._store.frozen:
             with trio.move_on_after(timeout_s):
-                while self._store.frozen:
-                    await trio.sleep(0.05)
+                await self._store.thawed.wait_until(lambda: not self._store.frozen)
             if self._store.frozen:
                 raise TimeoutError
         if not self._store.up:

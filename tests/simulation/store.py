@@ -11,6 +11,7 @@ import msgspec
 
 from telewarden.messages import Key
 from telewarden.storage.rows import KEY_COLUMNS, MESSAGE_COLUMNS
+from telewarden.storage.signal import Signal
 from telewarden.storage.statements import statement
 
 FLOOR = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +38,21 @@ class Store:
     acknowledged: dict[tuple[Key, str], datetime] = field(default_factory=dict)
     up: bool = True
     frozen: bool = False
+    thawed: Signal = field(default_factory=Signal)
     early_acknowledgements: bool = True
+
+    def mend(self) -> None:
+        """It is up and answers."""
+        self.up, self.frozen = True, False
+        self.thawed.fire()
+
+    def waiting(self) -> set[Key]:
+        """Which messages wait, by its word."""
+        return {
+            _key(row["channel_id"], row["message_id"])
+            for row in self.messages.values()
+            if row["status"] == "received" and row["deleted_at"] is None
+        }
 
     def row(self, key: Key) -> Values | None:
         """A message's row, if it is stored."""

@@ -102,5 +102,10 @@ class Truth:
         return self.merge(states.get(key_of(event)), event)
 
 
+def name_of(key: Key) -> str:
+    """A message in words."""
+    return f"message {key.message_id} of {key.channel_id}"
+
+
 def _ids(keys: Iterable[Key]) -> str:
-    return ", ".join(f"message {key.message_id} of {key.channel_id}" for key in sorted(keys))
+    return ", ".join(map(name_of, sorted(keys)))

@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import trio
 
 from simulation import virtual
 from simulation.journal_file import MemoryFile
+from simulation.onlooker import Onlooker
 from simulation.process import CHANNELS, LEASE_S, Habits, Outside, Process, new_process
 from simulation.servers import Server, Servers, Times
 from simulation.store import Store, insert
@@ -115,6 +117,7 @@ class World:
                     name = self.rng.choices(self._names, self._weights)[0]
                     self.say(f"{name} | {self}")
                     await getattr(self, name)()
+                    self.onlooker.note()
                 await self._quiet()
                 self.nursery.cancel_scope.cancel()
 
@@ -126,6 +129,7 @@ class World:
         self.outside = Outside(
             self.servers, self.store, self.file, self.weather, self.nursery.start_soon, self.say
         )
+        self.onlooker = Onlooker(self.outside, self.truth, sentinels=self.habits.sentinels)
         self.top = dict.fromkeys(CHANNELS, FLOOR)
         self.texts = 0
         for channel_id in CHANNELS:
@@ -138,7 +142,8 @@ class World:
         state = State(
             channel_id,
             message_id,
-            id=message_uuid(channel_id, message_id),
+            # An old gateway gave its rows ids of another kind.
+            id=message_uuid(channel_id, message_id) if message_id < 3 else UUID(int=-channel_id << 64 | message_id),
             created_at_us=us,
             received_at_us=us,
             content=Content(text=self._text(message_id)),
@@ -266,6 +271,18 @@ class World:
         self.say(f"poll of {query.channel} since {began_s:.4f}: {page.source} {self.truth.served(page)}")
         return page
 
+    async def do_look(self) -> None:
+        """Another process answers a poll from the cache."""
+        self.nursery.start_soon(self._look, self._any_channel())
+
+    async def _look(self, channel_id: int) -> None:
+        try:
+            answered = await self.onlooker.poll(channel_id)
+        except Violation as violation:
+            self.fail(str(violation))
+            return
+        self.outcome.polls["the other's cache" if answered else "none by the other"] += 1
+
     async def do_rest(self) -> None:
         """Nothing happens for a while: leases and bodies expire."""
         await trio.sleep(self.rng.choice([0.3, 1.0, 4.0]))
@@ -280,16 +297,21 @@ class World:
         """One thing that fails is mended."""
         match self.rng.randrange(6):
             case 0 | 1:
-                self.store.up, self.store.frozen = True, False
+                self.store.mend()
             case 2:
                 self.process.cache.cut = False
             case 3:
-                self.servers.thaw()
+                self._thaw()
             case 4:
                 if self.servers.other.master or not all(server.up for server in self.servers.all):
                     self.servers.rejoin()
             case _:
                 self.file.full = False
+
+    def _thaw(self) -> None:
+        if any(server.frozen for server in self.servers.all):
+            self.onlooker.excuse()
+        self.servers.thaw()
 
     # ---- faults
 
@@ -351,8 +373,9 @@ class World:
         """Everything is mended: the cache answers again, all agree, and the answer is the truth, byte by byte."""
         self.weather.calm = True
         self.weather.mean_s = 0.0005
-        self.store.up, self.store.frozen, self.file.full, self.process.cache.cut = True, False, False, False
-        self.servers.thaw()
+        self.store.mend()
+        self.file.full, self.process.cache.cut = False, False
+        self._thaw()
         self.servers.rejoin()
         self.say(f"quiet | {self}")
         process = self.process
