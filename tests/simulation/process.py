@@ -20,6 +20,7 @@ from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.reader import Reader
 from telewarden.storage.tail import Record
+from telewarden.workers import redis
 from telewarden.workers.redis import RedisWorker
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
@@ -50,6 +51,7 @@ class Habits:
     mirror_bound: int = 200_000
     batch_size: int = 500
     batch_age_s: float = 0.005
+    applier_batch: int = redis.BATCH
     sentinels: bool = False
     wanders: float = 0.0
 
@@ -98,6 +100,17 @@ class Process:
         self.scope.cancel()
 
 
+class SlowApplier(RedisWorker):
+    """The real one, which may take fewer events at a time."""
+
+    def __init__(self, most: int, cache: SimulatedCache, sync: CacheSync, journal: Journal) -> None:
+        super().__init__(cache, sync, journal, lease_s=LEASE_S, clock_us=now_us)  # type: ignore[arg-type]
+        self._most = most
+
+    def _waiting(self, limit: int) -> list[Record]:
+        return super()._waiting(min(limit, self._most))
+
+
 def new_process(outside: Outside, habits: Habits, reasons: dict[str, int]) -> Process:
     """A process that starts on what the file holds."""
     waiting = [
@@ -139,7 +152,7 @@ def new_process(outside: Outside, habits: Habits, reasons: dict[str, int]) -> Pr
             batch_age_s=habits.batch_age_s,
             fail_point=FailPoint(None),
         ),
-        RedisWorker(cache, sync, journal, lease_s=LEASE_S, clock_us=now_us),  # type: ignore[arg-type]
+        SlowApplier(habits.applier_batch, cache, sync, journal),
         Warmer(cache, sync, journal, database, channel_ids=channels, lease_s=LEASE_S),  # type: ignore[arg-type]
         reasons,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 from simulation.process import Process
 from simulation.servers import Server
 from simulation.store import Store
-from simulation.world import Setup
+from simulation.world import Setup, World
 from telewarden import messages
 from telewarden.messages import Event, Key, Posted, State, lift
 from telewarden.storage.cache import CacheUnavailable, Listed
@@ -103,6 +103,8 @@ def _warms_from_the_head(process: Process) -> None:
 
 
 def _asks_nothing(process: Process) -> None:
+    _nothing_is_done(process)
+
     async def ask(*_: object) -> int:
         return process.journal.head
 
@@ -231,6 +233,17 @@ def _renews_in_any_case(process: Process) -> None:
     process.redis._lease_ms = lambda: 3000  # type: ignore[method-assign]
 
 
+def _slow_applier(world: World) -> None:
+    """More comes than the applier can take."""
+    world.habits = replace(world.habits, applier_batch=1)
+    world.weather.mean_s = 0.02
+    world.pause_s = 0.02
+    for name in world.weights:
+        if name.startswith("fault_") or name == "do_rest":
+            world.weights[name] = 0.0
+    world.weights["do_edit"] = 20.0
+
+
 def _folds_nothing(patch: pytest.MonkeyPatch) -> None:
     page_writes = warmer.page_writes
     patch.setattr(warmer, "page_writes", lambda page, since, mirror: page_writes(page, [], mirror))
@@ -265,7 +278,7 @@ RULES: dict[str, Rule] = {
     ),
     "mark_after_catch_up": Rule(
         "the mark is set only when every event accepted so far is applied",
-        Setup(process=_marks_before_catching_up),
+        Setup(process=_marks_before_catching_up, temper=_slow_applier),
     ),
     "warm_from_flushed": Rule(
         "when a warm starts, the applier goes back to the oldest event that is not in the database",
@@ -314,7 +327,7 @@ RULES: dict[str, Rule] = {
     ),
     "lease_follows_applier": Rule(
         "a renewal reaches only as far as the oldest event that is not applied allows",
-        Setup(process=_renews_in_any_case),
+        Setup(process=_renews_in_any_case, temper=_slow_applier),
     ),
     "confirm": Rule(
         "the applied position moves only past confirmed writes; an unknown result is applied again",

@@ -1,11 +1,12 @@
 """One schedule: a process, its stores, Telegram and consumers, and a list of actions that chance interleaves."""
 
+from __future__ import annotations
+
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import trio
@@ -18,7 +19,7 @@ from simulation.servers import Server, Servers, Times
 from simulation.store import Store, insert
 from simulation.truth import Truth, Violation
 from simulation.weather import Weather
-from telewarden.messages import Content, Key, State, message_uuid
+from telewarden.messages import Acknowledged, Content, Key, State, message_uuid
 from telewarden.storage.acceptance import Channel, Gone, Observation, Seen
 from telewarden.storage.journal_file import JournalError
 from telewarden.storage.reader import Reader
@@ -35,13 +36,14 @@ QUIET_S = 30.0
 
 @dataclass
 class Setup:
-    """What a broken rule changes: parts of the world before it begins, and of each process before it runs."""
+    """What a broken rule changes: parts of the world before it begins, and of each process before it runs.
+    temper: bends the schedule's rates to where the rule matters."""
 
     server: type[Server] = Server
     store: Callable[[Store], None] = lambda store: None
     process: Callable[[Process], None] = lambda process: None
     floor: int = FLOOR
-    merge: Any = None
+    temper: Callable[[World], None] = lambda world: None
 
 
 @dataclass
@@ -63,6 +65,7 @@ class World:
         self._logs = log
         self._scope = trio.CancelScope()
         self.temper()
+        setup.temper(self)
 
     # ---- plumbing
 
@@ -88,11 +91,11 @@ class World:
         names = [name for name in dir(self) if name.startswith(("do_", "fault_"))]
         usual = [name for name in names if name.startswith("do_")]
         faults = [name for name in names if name.startswith("fault_")]
-        eager = {"do_poll": 12, "do_post": 4, "do_acknowledge": 4, "do_edit": 3, "do_replicate": 6, "do_rest": 1}
+        eager = {"do_poll": 12, "do_post": 4, "do_acknowledge": 4, "do_edit": 3, "do_look": 3, "do_replicate": 6}
         weights = [eager.get(name, 1) * choice([0.1, 1, 1, 4]) for name in usual]
         a_fault = choice([0.0, 0.01, 0.03, 0.08]) * sum(weights) / len(faults)
-        self._names = usual + faults
-        self._weights = weights + [a_fault * choice([0, 1, 1, 3]) for _ in faults]
+        rates = [a_fault * choice([0, 0, 1, 5]) for _ in faults]
+        self.weights = dict(zip(usual + faults, weights + rates, strict=True))
 
     def say(self, text: str) -> None:
         """A line of the log, when it is kept."""
@@ -114,7 +117,7 @@ class World:
                 await self._boot()
                 for _ in range(self.steps):
                     await trio.sleep(self.rng.expovariate(1 / self.pause_s))
-                    name = self.rng.choices(self._names, self._weights)[0]
+                    name = self.rng.choices(list(self.weights), list(self.weights.values()))[0]
                     self.say(f"{name} | {self}")
                     await getattr(self, name)()
                     self.onlooker.note()
@@ -125,7 +128,7 @@ class World:
         self.servers = Servers(self.rng, self.times, self.setup.server)
         self.store, self.file = Store(), MemoryFile()
         self.setup.store(self.store)
-        self.truth = Truth(self.setup.merge) if self.setup.merge else Truth()
+        self.truth = Truth()
         self.outside = Outside(
             self.servers, self.store, self.file, self.weather, self.nursery.start_soon, self.say
         )
@@ -246,6 +249,14 @@ class World:
         except Exception as error:  # noqa: BLE001 - told apart below
             if not isinstance(error, Unavailable) and type(error).__name__ != "AmbiguousMessage":
                 raise
+
+    async def do_acknowledge_unseen(self) -> None:
+        """One that no store knows, as it is accepted while nobody can look: its message may yet come."""
+        channel_id = self._any_channel()
+        key = Key(channel_id, self.rng.randint(5, self.top[channel_id] + 2))
+        if self.rng.random() < 0.5 and key not in self.truth.states:
+            run = self.process.journal.append
+            self._spawn(self._in_the_process, run, lambda at_us: [Acknowledged(*key, "tp-capital", at_us)])
 
     async def do_poll(self) -> None:
         """A consumer asks what waits."""
