@@ -28,7 +28,7 @@ class Onlooker:
     def note(self) -> None:
         """Look at what is true at this moment."""
         now_s = trio.current_time()
-        for key in self._store.waiting():
+        for key in self._store.waiting() & self._truth.sure:
             self._stored_at.setdefault(key, now_s)
         for key, state in self._truth.states.items():
             if not state.pending:

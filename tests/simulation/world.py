@@ -28,6 +28,8 @@ from telewarden_http.protocols import MarkProcessed, Page, Source, Unavailable, 
 
 FLOOR = 8
 """Ids up to this one were there before the journal; only the database can say what became of them."""
+WARM_FIRST = 0.6
+"""How many schedules begin with a cache that answers."""
 POLL_WITHIN_S = 5.0
 """So long a consumer waits for its answer."""
 QUIET_S = 30.0
@@ -87,14 +89,14 @@ class World:
             wanders=choice([0.0, 0.0, 0.1]),
         )
         self.times = Times(body_s=choice([1.0, 5.0, 3600.0]), bound=choice([3, 10_000, 10_000, 10_000]))
-        self.pause_s = choice([0.002, 0.01, 0.05])
+        self.pause_s = choice([0.003, 0.01, 0.05])
         names = [name for name in dir(self) if name.startswith(("do_", "fault_"))]
         usual = [name for name in names if name.startswith("do_")]
         faults = [name for name in names if name.startswith("fault_")]
-        eager = {"do_poll": 12, "do_post": 4, "do_acknowledge": 4, "do_edit": 3, "do_look": 3, "do_replicate": 6}
+        eager = {"do_poll": 12, "do_post": 4, "do_acknowledge": 4, "do_edit": 3, "do_look": 3, "do_replicate": 8, "do_heal": 2}
         weights = [eager.get(name, 1) * choice([0.1, 1, 1, 4]) for name in usual]
-        a_fault = choice([0.0, 0.01, 0.03, 0.08]) * sum(weights) / len(faults)
-        rates = [a_fault * choice([0, 0, 1, 5]) for _ in faults]
+        a_fault = choice([0.0, 0.02, 0.05, 0.1]) * sum(weights) / len(faults)
+        rates = [a_fault * choice([0, 0, 1, 6]) for _ in faults]
         self.weights = dict(zip(usual + faults, weights + rates, strict=True))
 
     def say(self, text: str) -> None:
@@ -115,6 +117,8 @@ class World:
             async with trio.open_nursery() as self.nursery:
                 self._begin()
                 await self._boot()
+                if self.rng.random() < WARM_FIRST:
+                    await self._until_answered()
                 for _ in range(self.steps):
                     await trio.sleep(self.rng.expovariate(1 / self.pause_s))
                     name = self.rng.choices(list(self.weights), list(self.weights.values()))[0]
@@ -187,7 +191,7 @@ class World:
     def __str__(self) -> str:
         process = self.process
         sync, journal = process.sync, process.journal
-        trusted = sync.trusted.text[:3] if sync.trusted else sync.reason
+        trusted = f"trusts {sync.trusted.history}" if sync.trusted else sync.reason
         cut = " cut" if process.cache.cut else ""
         database = "up" if self.store.up and not self.store.frozen else "down"
         return (
@@ -302,7 +306,7 @@ class World:
 
     async def do_replicate(self) -> None:
         """The replica gets some of what it lacks."""
-        self.servers.replicate(most=20)
+        self.servers.replicate(most=20 if self.rng.random() < 0.3 else None)
 
     async def do_heal(self) -> None:
         """One thing that fails is mended."""
@@ -389,23 +393,27 @@ class World:
         self._thaw()
         self.servers.rejoin()
         self.say(f"quiet | {self}")
-        process = self.process
         # What is on its way to the journal arrives.
         await trio.sleep(1.0)
-        with trio.move_on_after(QUIET_S):
-            while not (
-                process.journal.backlog == 0
-                and process.sync.trusted is not None
-                and process.sync.applied == process.journal.head
-                and self.servers.primary.mark(trio.current_time()) == process.sync.trusted.text
-            ):
-                await trio.sleep(0.1)
+        await self._until_answered()
         for channel_id in CHANNELS:
             query = UnprocessedQuery(str(channel_id))
             page = await self._poll(query)
             if page is None or self.outcome.violation is not None:
                 return
             await self._compare(query, page)
+
+    async def _until_answered(self) -> None:
+        """Until the cache answers and has everything, or it takes too long."""
+        journal, sync = self.process.journal, self.process.sync
+        with trio.move_on_after(QUIET_S):
+            while not (
+                journal.backlog == 0
+                and sync.trusted is not None
+                and sync.applied == journal.head
+                and self.servers.primary.mark(trio.current_time()) == sync.trusted.text
+            ):
+                await trio.sleep(0.1)
 
     async def _compare(self, query: UnprocessedQuery, page: Page) -> None:
         process = self.process
@@ -425,7 +433,7 @@ class World:
 
 
 def run_schedule(
-    seed: int, number: int, setup: Setup | None = None, *, steps: int = 150, log: bool = False
+    seed: int, number: int, setup: Setup | None = None, *, steps: int = 120, log: bool = False
 ) -> Outcome:
     """Run one schedule; the same seed and number give the same one."""
     rng = random.Random(f"{seed}/{number}")
