@@ -3,8 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
@@ -20,14 +19,15 @@ from telewarden.fault_injection import WorkerFaults
 from telewarden.health import Health
 from telewarden.metrics import DaemonMetrics, IntakeLags, bounded_reason, fallback_counter
 from telewarden.notify import Notifier
-from telewarden.reload import Reloaded, Reloader, Taker
-from telewarden.settings import Settings
+from telewarden.reload import Reloaded, Reloader
+from telewarden.serving import LOOP_TURN_S, Daemon, log_blocked_loop, make_server
+from telewarden.settings import ROLE_API, Settings
 from telewarden.storage.acknowledger import JournalAcknowledger
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.journal_file import JournalDamaged, JournalError
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
-from telewarden.stores import Stores, open_stores, refused_schema
+from telewarden.stores import Stores, open_shared_stores, open_stores, refused_schema
 from telewarden.takers import api_settings, make_takers
 from telewarden.telegram.client import ClientSettings
 from telewarden.telegram.intake import IntakeSettings, TelegramState
@@ -38,6 +38,7 @@ from telewarden.telegram.telethon_feed import TelethonFeed
 from telewarden.tree import CACHE, INTAKE, SERVING, TreeShape
 from telewarden.verify import Verifier
 from telewarden.workers.api import ApiWorker
+from telewarden.workers.channels import ChannelWriter
 from telewarden.workers.health import HealthWorker
 from telewarden.workers.listener import Listener
 from telewarden.workers.redis import RedisWorker
@@ -48,7 +49,6 @@ from telewarden_http.app import create_app
 from telewarden_supervisors import (
     AnySpec,
     ChildSpec,
-    LoopBlocked,
     LoopWatch,
     Supervisor,
     SupervisorGaveUp,
@@ -64,7 +64,6 @@ EXIT_GAVE_UP = 70
 """The root supervisor gave up (EX_SOFTWARE); a service manager should start a fresh process."""
 
 _STOP_S = 9.0
-_LOOP_TURN_S = 2.0
 
 
 def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
@@ -73,15 +72,39 @@ def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
     read_again: reads the settings afresh, when SIGHUP asks for it; may raise SettingsInvalid.
     """
     logs.configure(settings.log.level, settings.log.format)
+    if settings.role == ROLE_API:
+        return _turn(_serve, settings, read_again)
     try:
         lock = SessionLock(settings.session_file)
     except SessionInUse as error:
         print(f"telewarden: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_UNUSABLE
     try:
-        return anyio.run(_main, settings, read_again, backend="asyncio", backend_options={"use_uvloop": True})
+        return _turn(_main, settings, read_again)
     finally:
         lock.release()
+
+
+def _turn(
+    main: Callable[[Settings, Callable[[], Settings]], Awaitable[int]],
+    settings: Settings,
+    read_again: Callable[[], Settings],
+) -> int:
+    return anyio.run(main, settings, read_again, backend="asyncio", backend_options={"use_uvloop": True})
+
+
+async def _serve(settings: Settings, read_again: Callable[[], Settings]) -> int:
+    """The role `api`: no session, no journal."""
+    notifier = Notifier()
+    try:
+        refused = await refused_schema(settings)
+        if refused is not None:
+            print(f"telewarden: {refused}", file=sys.stderr)  # noqa: T201
+            return EXIT_UNUSABLE
+        async with open_shared_stores(settings) as stores:
+            return await _supervise(make_server(settings, stores, notifier), settings, read_again)
+    finally:
+        notifier.close()
 
 
 async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
@@ -108,16 +131,6 @@ async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
     finally:
         notifier.close()
     return status
-
-
-@dataclass(frozen=True, slots=True)
-class Daemon:
-    """The assembled parts. takers: bring changed settings into them."""
-
-    supervisor: Supervisor
-    notifier: Notifier
-    health: HealthWorker
-    takers: Mapping[str, Taker]
 
 
 def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemon:
@@ -214,11 +227,12 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     )
     children += [
         worker("writer", writer.run, heartbeat_s=60.0),
+        worker("channels", ChannelWriter(channels, database).run, heartbeat_s=60.0),
         shape.part(SERVING, [worker("api", api.run, heartbeat_s=30.0)]),
         shape.part(INTAKE, [worker("listener", listener.run, heartbeat_s=120.0)]),
         worker("upkeep", upkeep.run, heartbeat_s=UPKEEP_S),
         worker("health", health_worker.run, heartbeat_s=30.0),
-        worker("loop-watch", LoopWatch(_LOOP_TURN_S, log_blocked_loop), heartbeat_s=30.0),
+        worker("loop-watch", LoopWatch(LOOP_TURN_S, log_blocked_loop), heartbeat_s=30.0),
         worker("control", control.run, heartbeat_s=30.0),
     ]
     supervisor = Supervisor(
@@ -230,17 +244,6 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     health.supervisor = metrics.supervisor = supervisor
     return Daemon(
         supervisor, notifier, health_worker, make_takers(app, writer, listener, channels, lost_cache)
-    )
-
-
-def log_blocked_loop(blocked: LoopBlocked) -> None:
-    """Name who blocks it; called in the watching thread. The service manager's watchdog ends the process."""
-    log.critical(
-        "event_loop_blocked",
-        worker=blocked.worker,
-        after_s=round(blocked.after_s, 1),
-        stack="\n".join(blocked.stack),
-        effect="nothing is answered or taken in until it turns again",
     )
 
 

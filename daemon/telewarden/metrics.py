@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from telewarden.serving_health import CacheStanding
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
@@ -16,20 +17,55 @@ from telewarden.workers.writer import Writer
 from telewarden_supervisors import ChildRestarted, Event, Supervisor
 
 
-class DaemonMetrics(Collector):
-    """Looks at the parts when Prometheus asks, so that nothing has to keep a gauge up to date."""
+class ServingMetrics(Collector):
+    """Of every process that serves. Looks at the parts when Prometheus asks, so that nothing has to keep a gauge."""
 
-    def __init__(
-        self, journal: Journal, database: Database, sync: CacheSync, writer: Writer, telegram: TelegramState
-    ) -> None:
-        self._journal, self._database, self._sync = journal, database, sync
-        self._writer, self._telegram = writer, telegram
+    def __init__(self, database: Database, cache: CacheStanding) -> None:
+        self._database, self._cache = database, cache
         self._restarts: Counts[str] = Counts()
         self.supervisor: Supervisor | None = None
 
     def collect(self) -> Iterable[Metric]:
         """See prometheus_client's Collector."""
-        journal, sync, telegram = self._journal, self._sync, self._telegram
+        yield _gauge(
+            "telewarden_cache_complete",
+            "1 while polls are answered by the cache.",
+            self._cache.reason is None,
+        )
+        yield _gauge(
+            "telewarden_database_up", "1 while the database answers.", not self._database.breaker.failed
+        )
+        restarts = CounterMetricFamily(
+            "telewarden_worker_restarts", "Restarts of a worker.", labels=["worker"]
+        )
+        for name in self._workers():
+            restarts.add_metric([name], self._restarts[name])
+        yield restarts
+
+    def _workers(self) -> Iterable[str]:
+        found = workers(self.supervisor.snapshot()) if self.supervisor is not None else {}
+        return {*found, *self._restarts}
+
+    def count_restart(self, event: Event) -> None:
+        """A subscriber of the supervision tree: restarts are counted for as long as the process lives."""
+        if isinstance(event, ChildRestarted):
+            self._restarts[event.path.rpartition("/")[2]] += 1
+
+
+class DaemonMetrics(ServingMetrics):
+    """The same, and what comes in."""
+
+    def __init__(
+        self, journal: Journal, database: Database, sync: CacheSync, writer: Writer, telegram: TelegramState
+    ) -> None:
+        super().__init__(database, sync)
+        self._journal, self._sync = journal, sync
+        self._writer, self._telegram = writer, telegram
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client's Collector."""
+        yield from super().collect()
+        journal, telegram = self._journal, self._telegram
         yield _gauge(
             "telegram_connection_status", "1 while the connection to Telegram works.", telegram.connected
         )
@@ -47,19 +83,7 @@ class DaemonMetrics(Collector):
         )
         yield _gauge("telewarden_journal_backlog_events", "Events not yet in the database.", journal.backlog)
         yield _gauge("telewarden_journal_backlog_bytes", "Size of those events.", journal.unflushed_bytes)
-        yield _gauge(
-            "telewarden_cache_complete", "1 while polls are answered by the cache.", sync.reason is None
-        )
-        yield _counter("gateway_cache_writes", "Events applied to the cache.", sync.writes)
-        yield _gauge(
-            "telewarden_database_up", "1 while the database answers.", not self._database.breaker.failed
-        )
-        restarts = CounterMetricFamily(
-            "telewarden_worker_restarts", "Restarts of a worker.", labels=["worker"]
-        )
-        for name in self._workers():
-            restarts.add_metric([name], self._restarts[name])
-        yield restarts
+        yield _counter("gateway_cache_writes", "Events applied to the cache.", self._sync.writes)
         floods = CounterMetricFamily(
             "telewarden_telegram_flood_waits", "Waits that Telegram asked for.", labels=["method"]
         )
@@ -75,15 +99,6 @@ class DaemonMetrics(Collector):
 
     def _waiting(self) -> int:
         return self._journal.backlog if self._database.breaker.failed else 0
-
-    def _workers(self) -> Iterable[str]:
-        found = workers(self.supervisor.snapshot()) if self.supervisor is not None else {}
-        return {*found, *self._restarts}
-
-    def count_restart(self, event: Event) -> None:
-        """A subscriber of the supervision tree: restarts are counted for as long as the process lives."""
-        if isinstance(event, ChildRestarted):
-            self._restarts[event.path.rpartition("/")[2]] += 1
 
 
 class IntakeLags(Lags):

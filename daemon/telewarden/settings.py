@@ -227,11 +227,15 @@ class DatabaseSettings(Section):
     )
     statement_timeout_s: Seconds = Field(10.0, description="seconds that a statement may take")
     connect_timeout_s: Seconds = Field(2.0, description="seconds that connecting may take")
+    tcp_user_timeout_s: Seconds = Field(
+        10.0,
+        description="seconds without a sign of life from the database's machine until a connection is lost",
+    )
     statement_cache_size: int = Field(
         100, ge=0, description="prepared statements kept; 0 behind PgBouncer < 1.21"
     )
     auto_migrate: bool = Field(False, description="bring the schema up to date at start")
-    keep_days: int = Field(90, ge=3, description="days of messages kept; TimescaleDB has a policy of its own")
+    keep_days: int = Field(90, ge=3, description="days of messages kept")
     upkeep_interval_s: Seconds = Field(
         3600.0,
         description="seconds between two rounds of upkeep: days made ahead, old ones dropped, roll-ups",
@@ -341,11 +345,20 @@ def _default_state_dir() -> Path:
     return Path(os.environ.get("STATE_DIRECTORY", "/var/lib/telewarden").split(":")[0])
 
 
+ROLE_ALL, ROLE_API = "all", "api"
+
+
 class Settings(Section):
-    """All of it. state_dir: where the session and the journal are; $STATE_DIRECTORY under systemd."""
+    """All of it. state_dir: where the session and the journal are; $STATE_DIRECTORY under systemd.
+
+    role: "all" takes in and serves; "api" only serves, beside one that takes in, and needs no [telegram].
+    """
 
     state_dir: FilePath = Field(
         default_factory=_default_state_dir, description="folder of session and journal"
+    )
+    role: Literal["all", "api"] = Field(
+        "all", description='"all", or "api" for a process that only serves, from the same database and cache'
     )
     telegram: TelegramSettings
     session_backup: SessionBackupSettings = SessionBackupSettings()
@@ -366,6 +379,9 @@ class Settings(Section):
         if not isinstance(folder, str | Path):
             return data
         filled = dict(data)
+        if data.get("role") == ROLE_API and isinstance(data.get("telegram", {}), dict):
+            # It signs in nowhere.
+            filled["telegram"] = {"api_id": 1, "api_hash": "unused", **data.get("telegram", {})}
         for section, name, file in (
             ("telegram", "session_file", "telewarden.session"),
             ("journal", "file", "journal.sqlite"),

@@ -9,8 +9,8 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from telewarden.app import log_blocked_loop
-from telewarden.health import Damping
+from telewarden.damping import Damping
+from telewarden.serving import log_blocked_loop
 from telewarden.storage.cache import CacheUnavailable
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.signal import Signal

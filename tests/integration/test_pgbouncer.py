@@ -50,8 +50,8 @@ async def mixed(database: Database, client: int, turns: int) -> int:
         rows = await database.waiting(CHANNELS[0], ["received"], None, 10)
         assert all(row["status"] == "received" for row in rows)
         assert (await database.channel_tops([CHANNELS[0]]))[CHANNELS[0]] >= key.message_id % 1_000_000
-        # A batch of a new message is seven statements with its transaction, one of a known message nine.
-        done += 7 + 9 + 1 + 1 + 2 + 1
+        # A batch of a new message is eight statements with its transaction, one of a known message nine.
+        done += 8 + 9 + 1 + 1 + 2 + 1
     return done
 
 
@@ -64,7 +64,7 @@ async def test_ten_thousand_statements_of_every_kind_and_none_fails(
         await upgrade(dsn)
         assert await check(dsn) == []
         clients = 8
-        turns = STATEMENTS // clients // 21 + 1
+        turns = STATEMENTS // clients // 22 + 1
         counts: list[int] = []
         async with (
             open_database(dsn, statement_cache_size=cache) as database,

@@ -11,12 +11,12 @@ import redis.asyncio
 
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
-from telewarden.messages import Acknowledged, Content, Posted, merge, message_uuid
+from telewarden.messages import Acknowledged, Content, Edited, Posted, merge, message_uuid
 from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden.storage.acceptance import Channel, Gone
 from telewarden.storage.batch import write_batch
-from telewarden.storage.cache import CacheUnavailable, HistoryChanged, Operation, Write
+from telewarden.storage.cache import CacheUnavailable, HistoryChanged, Operation, Turn, Write
 from telewarden.storage.render import render
 from telewarden_http.protocols import AmbiguousMessage, Source, Unavailable, UnknownChannel
 
@@ -247,11 +247,11 @@ async def test_an_old_gateways_row_leaves_the_cache_although_the_first_word_of_i
     lost: list[Sequence[Write]] = []
     apply = pipeline.cache.apply
 
-    async def loses_the_first(mark: str, step: int, writes: Sequence[Write]) -> None:
+    async def loses_the_first(history: str, writes: Sequence[Write], turn: Turn) -> None:
         if not lost and any(write.operation is Operation.DONE for write in writes):
             lost.append(writes)
             raise CacheUnavailable("lost, for the test")
-        await apply(mark, step, writes)
+        await apply(history, writes, turn)
 
     monkeypatch.setattr(pipeline.cache, "apply", loses_the_first)
     async with pipeline.running():
@@ -284,13 +284,12 @@ async def test_an_acknowledgement_before_its_message_outlives_the_caches_data(
 
 
 async def test_what_is_done_gets_no_older_body(pipeline: Pipeline, valkey: "redis.asyncio.Redis") -> None:
-    mark = f"{await pipeline.cache.connect()}:1"
-    await pipeline.cache.clear(mark)
+    history = await pipeline.cache.connect()
     posted = Posted(CHANNELS[0], 1, Content(text="one", telegram_date_us=1), 0, 1, True)
     waiting = merge(None, posted)
     done = merge(waiting, Acknowledged(CHANNELS[0], 1, "tp-capital", 2))
     pend = Write(Operation.PEND, waiting, render(waiting))
-    await pipeline.cache.apply(mark, 1, [pend, Write(Operation.DONE, done, render(done)), pend])
+    await pipeline.cache.apply(history, [pend, Write(Operation.DONE, done, render(done)), pend])
     assert await valkey.get(f"telegram:msg:{CHANNELS[0]}:1") == render(done)
     assert await valkey.zcard(f"telegram:pending:{CHANNELS[0]}") == 0
 
@@ -299,17 +298,23 @@ async def test_what_was_given_up_on_and_comes_late_changes_nothing(
     pipeline: Pipeline, valkey: "redis.asyncio.Redis"
 ) -> None:
     cache, history = pipeline.cache, await pipeline.cache.connect()
-    earlier, mark = f"{history}:1", f"{history}:2"
     states = [merge(None, Posted(CHANNELS[0], 1, Content(text=text), 0, 1, True)) for text in ("old", "new")]
     old, new = (Write(Operation.PEND, state, render(state)) for state in states)
-    await cache.clear(mark)
-    await cache.apply(mark, 2, [new])
-    for late in (cache.apply(mark, 1, [old]), cache.apply(earlier, 3, [old]), cache.set_mark(earlier, 1000)):
+    await cache.clear(history, "second")
+    await cache.apply(history, [new], Turn("second", 2))
+    for late in (
+        cache.apply(history, [old], Turn("second", 1)),
+        cache.apply(history, [old], Turn("first", 3)),
+        cache.set_mark(f"{history}:first:plain", 1000),
+    ):
         with pytest.raises(HistoryChanged):
             await late
     assert await valkey.get(f"telegram:msg:{CHANNELS[0]}:1") == new.body
     await valkey.flushall()
-    for lost in (cache.apply(mark, 3, [new]), cache.set_mark(mark, 1000)):
+    for lost in (
+        cache.apply(history, [new], Turn("second", 3)),
+        cache.set_mark(f"{history}:second:plain", 1000),
+    ):
         with pytest.raises(HistoryChanged):
             await lost
     assert await valkey.keys("*") == []
@@ -636,3 +641,24 @@ async def test_whether_a_message_was_seen_is_right_whichever_store_knows(
     assert await pipeline.reader.seen(str(OTHER), [1, 3]) == set()
     with pytest.raises(UnknownChannel, match="none that this gateway takes in"):
         await pipeline.reader.seen("-1", [1])
+
+
+async def test_an_edit_between_a_backfilled_posts_flush_and_the_databases_word_is_not_undone(
+    pipeline: Pipeline,
+) -> None:
+    async with pipeline.running():
+        await pipeline.flushed()
+        await pipeline.trusted()
+    [posted] = await pipeline.journal.append(
+        lambda at_us: [Posted(CHANNELS[0], 1, Content(text="first"), 0, at_us, False)]
+    )
+    await pipeline.journal.append(lambda at_us: [Edited(CHANNELS[0], 1, Content(text="edited"), 1, at_us)])
+    async with pipeline.running("redis"):
+        await pipeline.trusted()
+    # What the writer appends once it has stored the post; the edit was not in that batch.
+    word = msgspec.structs.replace(posted.event, new=True)
+    await pipeline.journal.append(lambda _: [word])
+    assert await pipeline.poll() == (Source.CACHE, ["edited"])
+    async with pipeline.running("redis"):
+        await pipeline.trusted()
+    assert await pipeline.poll() == (Source.CACHE, ["edited"])

@@ -14,8 +14,9 @@ from telewarden.storage.cache import (
     CacheUnavailable,
     Distrusted,
     HistoryChanged,
-    Joined,
     Listed,
+    Turn,
+    Whole,
     Write,
 )
 
@@ -73,30 +74,36 @@ class SimulatedCache:
         """As Cache.keeps: these servers throw nothing away."""
         await self._ask(lambda server, _: True)
 
-    async def apply(self, mark: str, step: int, writes: Iterable[Write]) -> None:
+    async def apply(self, history: str, writes: Iterable[Write], turn: Turn | None = None) -> None:
         """As Cache.apply."""
         given = tuple(writes)
-        self._held(await self._ask(lambda server, now_s: server.apply(mark, step, given, now_s), writes=True))
+        self._held(await self._ask(lambda server, now_s: server.apply(history, turn, given, now_s), writes=True))
 
     async def read(
         self, mark: str, channel_id: int, limit: int, *, listed: bool = False, ask: Sequence[int] = ()
-    ) -> Joined | Listed | Distrusted:
+    ) -> Whole | Listed | Distrusted:
         """As Cache.read."""
         return await self._ask(
             lambda server, now_s: server.read(mark, channel_id, limit, listed, ask, now_s)
         )
 
-    async def read_any(self, channel_id: int, limit: int) -> Joined | Listed | Distrusted:
-        """What another process reads, which trusts whichever mark is there."""
-        return await self._ask(lambda server, now_s: server.read(None, channel_id, limit, True, (), now_s))
+    async def read_proven(
+        self, history: str, channel_id: int, limit: int, *, needs_plain: bool
+    ) -> Whole | Listed | Distrusted:
+        """As Cache.read_proven."""
+        return await self.read(f"{history}:*:{'plain' if needs_plain else ''}", channel_id, limit)
+
+    async def drop_mark(self, history: str) -> bool:
+        """As Cache.drop_mark."""
+        return await self._ask(lambda server, _: server.drop_mark(history), writes=True)
 
     async def seen(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
         """As Cache.seen."""
         return await self._ask(lambda server, now_s: server.has_seen(channel_id, message_ids, now_s))
 
-    async def clear(self, mark: str) -> None:
+    async def clear(self, history: str, warm: str) -> None:
         """As Cache.clear."""
-        self._held(await self._ask(lambda server, _: server.clear(mark), writes=True))
+        self._held(await self._ask(lambda server, _: server.clear(history, warm), writes=True))
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
         """As Cache.set_mark."""

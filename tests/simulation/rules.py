@@ -19,7 +19,7 @@ from simulation.store import Store
 from simulation.world import Setup, World
 from telewarden import messages
 from telewarden.messages import Event, Key, Posted, State, lift
-from telewarden.storage.cache import CacheUnavailable, Listed
+from telewarden.storage.cache import CacheUnavailable, Listed, Turn
 from telewarden.storage.cache_sync import Mirror
 from telewarden.storage.reader import Reader
 from telewarden.storage.tail import Record
@@ -67,7 +67,7 @@ class KeepsMark(Server):
 class AppliesAnything(Server):
     """Whatever comes late is carried out all the same."""
 
-    def _is_next(self, mark: str, step: int) -> bool:
+    def _is_next(self, turn: Turn) -> bool:
         return True
 
 
@@ -172,7 +172,7 @@ def _asks_for_no_tombstones(process: Process) -> None:
 
     async def reads_bare(*given: Any, **named: Any) -> Any:
         answer = await read(*given, **named)
-        return Listed(answer.message_ids, answer.members, answer.bodies, frozenset()) if isinstance(answer, Listed) else answer
+        return Listed(answer.waiting, frozenset()) if isinstance(answer, Listed) else answer
 
     async def nothing_done(keys: Sequence[Key]) -> set[Key]:
         return set()

@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
+from uuid import UUID
 
 from telewarden.messages import Key
-from telewarden.storage.cache import Distrusted, Joined, Listed, Operation, Write, member_of
+from telewarden.storage.cache import Distrusted, Listed, Operation, Turn, Waiting, Whole, Write, member_of
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ class Keys:
     """What a server holds. Values with an end carry it: (value, virtual time)."""
 
     mark: tuple[str, float] | None = None
-    step: tuple[str, int] | None = None
+    turn: Turn | None = None
     channels: set[int] = field(default_factory=set)
     pending: dict[int, dict[str, int]] = field(default_factory=dict)
     overflow: set[int] = field(default_factory=set)
@@ -43,7 +44,7 @@ class Keys:
         """As a replica has it after a full resynchronisation."""
         return Keys(
             self.mark,
-            self.step,
+            self.turn,
             set(self.channels),
             {channel: dict(members) for channel, members in self.pending.items()},
             set(self.overflow),
@@ -100,11 +101,14 @@ class Server:
         found = self.keys.body.get(key)
         return found[0] if found is not None and found[1] > now_s else None
 
-    def apply(self, mark: str, step: int, writes: Sequence[Write], now_s: float) -> bool:
+    def apply(self, history: str, turn: Turn | None, writes: Sequence[Write], now_s: float) -> bool:
         """As apply.lua."""
-        if not self._is_master_in(mark.split(":")[0]) or not self._is_next(mark, step):
+        if not self._is_master_in(history):
             return False
-        self.keys.step = (mark, step)
+        if turn is not None:
+            if not self._is_next(turn):
+                return False
+            self.keys.turn = turn
         for write in writes:
             self._apply(write, now_s)
         return True
@@ -144,16 +148,16 @@ class Server:
                 elif self.body(key, now_s) is not None:
                     keys.body[key] = body
 
-    def clear(self, mark: str) -> bool:
+    def clear(self, history: str, warm: str) -> bool:
         """As clear.lua."""
-        if not self._is_master_in(mark.split(":")[0]):
+        if not self._is_master_in(history):
             return False
         if self.clears_mark:
             self.keys.mark = None
         for channel in self.keys.channels:
             self.keys.pending.pop(channel, None)
             self.keys.overflow.discard(channel)
-        self.keys.channels, self.keys.step = set(), (mark, 0)
+        self.keys.channels, self.keys.turn = set(), Turn(warm, 0)
         return True
 
     def set_mark(self, mark: str, lease_s: float, now_s: float, *, renew: bool) -> bool:
@@ -162,25 +166,35 @@ class Server:
             return False
         if renew and self.mark(now_s) != mark:
             return False
-        if not renew and (self.keys.step is None or self.keys.step[0] != mark):
+        if not renew and (self.keys.turn is None or self.keys.turn.warm != mark.split(":")[1]):
             return False
         if not renew or lease_s > 0:
             self.keys.mark = (mark, now_s + lease_s)
         return True
 
+    def drop_mark(self, history: str) -> bool:
+        """As mark.lua with `drop`."""
+        if not self._is_master_in(history) or self.keys.mark is None:
+            return False
+        self.keys.mark = None
+        return True
+
     def read(
-        self, mark: str | None, channel_id: int, limit: int, listed: bool, ask: Collection[int], now_s: float
-    ) -> Joined | Listed | Distrusted:
-        """As read.lua. mark: None takes any that is there, as another process does."""
+        self, mark: str, channel_id: int, limit: int, listed: bool, ask: Collection[int], now_s: float
+    ) -> Whole | Listed | Distrusted:
+        """As read.lua."""
         if not (self.master or self.one_history):
             return Distrusted("not a master")
         found = self.mark(now_s)
         if found is None:
             return Distrusted("no mark")
-        if mark is not None and found != mark:
+        history, generation, plain = mark.split(":")
+        if generation != "*" and found != mark:
             return Distrusted("other mark")
-        if found.split(":")[0] != self.history:
+        if not history == found.split(":")[0] == self.history:
             return Distrusted("other history")
+        if generation == "*" and plain not in ("", found.split(":")[2]):
+            return Distrusted("not only plain messages wait")
         if channel_id in self.keys.overflow:
             return Distrusted("overflow")
         pending = self.keys.pending.get(channel_id, {})
@@ -189,17 +203,20 @@ class Server:
         bodies = [self.body(Key(channel_id, message_id), now_s) for message_id in ids]
         whole = [body for body in bodies if body is not None]
         if not listed and len(whole) == len(bodies):
-            return Joined(len(whole), b",".join(whole))
-        done = frozenset(i for i in ask if self.is_done(Key(channel_id, i), now_s))
-        return Listed(ids, members, bodies, done)
+            return Whole(whole)
+        waiting = [
+            Waiting(message_id, pending[member], UUID(member[:36]), body)
+            for message_id, member, body in zip(ids, members, bodies, strict=True)
+        ]
+        return Listed(waiting, frozenset(i for i in ask if self.is_done(Key(channel_id, i), now_s)))
 
     def has_seen(self, channel_id: int, message_ids: Sequence[int], now_s: float) -> set[int]:
         """As MGET of the keys `dedup`."""
         return {i for i in message_ids if self.keys.seen.get(Key(channel_id, i), -1.0) > now_s}
 
-    def _is_next(self, mark: str, step: int) -> bool:
-        found = self.keys.step
-        return found is not None and found[0] == mark and found[1] < step
+    def _is_next(self, turn: Turn) -> bool:
+        found = self.keys.turn
+        return found is not None and found.warm == turn.warm and found.number < turn.number
 
     def _is_master_in(self, history: str) -> bool:
         return self.master and history == self.history

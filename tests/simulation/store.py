@@ -229,7 +229,7 @@ WRITES: dict[str, Callable[..., list[Row]]] = {
     statement("acknowledge"): _acknowledge,
     statement("update_keys"): _update_keys,
     statement("update_messages"): _update_messages,
-    statement("sets_updated_at"): _nothing,
+    statement("begin_batch"): _nothing,
     statement("revise"): _nothing,
 }
 """Statements that a transaction carries out when it is committed."""

@@ -104,11 +104,14 @@ async def open_pipeline(
     prefix: str = "telegram:",
     lease_s: float = 3.0,
     batch_size: int = 500,
+    statement_timeout_s: float = 10.0,
 ) -> AsyncIterator[Pipeline]:
     """The parts of one process, on a journal in a folder; its channels have their places."""
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(open_journal(folder / "journal.sqlite"))
-        database = await stack.enter_async_context(open_database(dsn, auto_migrate=True))
+        database = await stack.enter_async_context(
+            open_database(dsn, auto_migrate=True, statement_timeout_s=statement_timeout_s)
+        )
         cache = await stack.enter_async_context(open_cache(cache_url, prefix=prefix))
         for channel_id in CHANNELS:
             await journal.open_channel(Channel(channel_id))

@@ -17,7 +17,7 @@ from telewarden.messages import (
     merge,
     message_uuid,
 )
-from telewarden.storage.database import Connection
+from telewarden.storage.pool import Connection
 from telewarden.storage.rows import (
     KEY_COLUMNS,
     MESSAGE_COLUMNS,
@@ -58,6 +58,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
     for record in records:
         by_key.setdefault(key_of(record.event), []).append(record)
     async with connection.transaction():
+        await connection.execute(statement("begin_batch"))
         found = await _lock(connection, list(by_key))
         acknowledged = await _early_acknowledgements(connection, [k for k in by_key if k not in found])
         inserts: list[tuple[State, int]] = []
@@ -201,7 +202,6 @@ async def _update(connection: Connection, updates: Sequence[State]) -> None:
         [s.version for s in updates],
         [at(s.status_at_us) for s in updates],
     )
-    await connection.execute(statement("sets_updated_at"))
     await connection.execute(statement("update_messages"), *message_columns(updates))
 
 

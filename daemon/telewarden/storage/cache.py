@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -60,23 +62,39 @@ class Write:
     certain: bool = True
 
 
+class Turn(NamedTuple):
+    """Whose write it is: which warm's, and its number, greater with each.
+
+    A write that its caller gave up on may come late, after others; then it changes nothing any more.
+    """
+
+    warm: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The bodies of a channel's pending messages, oldest first."""
+
+    bodies: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A pending message. id: which decides between equal times of arrival. body: None where it has expired."""
+
+    message_id: int
+    received_at_us: int
+    id: UUID
+    body: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A channel's pending messages one by one, oldest first: ids, members, bodies (None: expired), and which of the ids
-    that were asked about are done."""
+    """A channel's pending messages one by one, oldest first; and which of the ids that were asked about are done."""
 
-    message_ids: Sequence[int]
-    members: Sequence[str]
-    bodies: Sequence[bytes | None]
+    waiting: Sequence[Waiting]
     done: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """A channel's pending messages, oldest first, their bodies joined by commas."""
-
-    count: int
-    bodies: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +112,7 @@ def member_of(state: State) -> str:
 class Cache:
     """The cache's few atomic operations. Made by `open_cache`.
 
-    Its methods raise CacheUnavailable. A mark is "history:generation"; those that name one raise HistoryChanged if the
-    server's history is another, or if somebody else cleared the sets since.
+    Its methods raise CacheUnavailable; those that name a history raise HistoryChanged if the server's is another.
     """
 
     def __init__(
@@ -164,12 +181,12 @@ class Cache:
                 "could be missing in it; set maxmemory-policy noeviction there"
             )
 
-    async def apply(self, mark: str, step: int, writes: Iterable[Write]) -> None:
-        """Apply operations, all or none, under the mark that `clear` was told of.
+    async def apply(self, history: str, writes: Iterable[Write], turn: Turn | None = None) -> None:
+        """Apply operations, all or none. turn: None for those that are right at any time.
 
-        step: greater with each call under one mark; one that comes late, after its caller gave up, changes nothing.
+        Raises HistoryChanged also where the turn is over: after a FLUSHALL, or when another warm began.
         """
-        arguments: list[str | bytes | int] = [self._prefix, mark, step, *self._settings]
+        arguments: list[str | bytes | int] = [self._prefix, history, *(turn or ("", 0)), *self._settings]
         for write in writes:
             arguments += self._arguments(write)
         if await self._run("apply", arguments) != 1:
@@ -190,21 +207,26 @@ class Cache:
 
     async def read(
         self, mark: str, channel_id: int, limit: int, *, listed: bool = False, ask: Sequence[int] = ()
-    ) -> Joined | Listed | Distrusted:
+    ) -> Whole | Listed | Distrusted:
         """A channel's pending messages, if the given mark proves them complete.
 
         listed: give them one by one even if all bodies are there. ask: message ids to look up tombstones for.
         """
         arguments = [self._prefix, mark, str(channel_id), limit, "1" if listed else "0", ANSWER_BYTES, *ask]
-        answer = await self._run("read", arguments)
-        kind = answer[0].decode()
-        if kind == "joined":
-            return Joined(answer[1], answer[2])
-        if kind == "listed":
-            members = [member.decode() for member in answer[1]]
-            done = frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag)
-            return Listed([int(member[37:]) for member in members], members, answer[2], done)
-        return Distrusted(kind)
+        return _answer(await self._run("read", arguments), ask)
+
+    async def read_proven(
+        self, history: str, channel_id: int, limit: int, *, needs_plain: bool
+    ) -> Whole | Listed | Distrusted:
+        """The same for a process that sets no marks: whoever's mark proves them, in this history.
+
+        needs_plain: only if every waiting message is a plain one (see only_plain.sql).
+        """
+        return await self.read(f"{history}:*:{'plain' if needs_plain else ''}", channel_id, limit)
+
+    async def drop_mark(self, history: str) -> bool:
+        """Take the proof away, so that the ingest process warms anew. Whether there was one, in this history."""
+        return bool(await self._run("mark", [self._prefix, f"{history}:", 0, "drop"]))
 
     async def seen(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
         """Which messages are known to have been taken in; of the others nothing is known. Needs no proof: what is there
@@ -213,13 +235,13 @@ class Cache:
         found = await self._call(self._connected().client.mget(keys))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
-    async def clear(self, mark: str) -> None:
-        """Forget the mark and the pending sets, in one step. mark: the one that is to be set when they are filled."""
-        if await self._run("clear", [self._prefix, mark]) != 1:
+    async def clear(self, history: str, warm: str) -> None:
+        """Forget the mark and the pending sets, in one step. warm: whose turn it is from now on."""
+        if await self._run("clear", [self._prefix, history, warm]) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
-        """Declare the pending sets complete for so long."""
+        """Declare the pending sets complete for so long. Raises HistoryChanged also if it is another warm's turn."""
         if await self._run("mark", [self._prefix, mark, lease_ms, "set"]) != 1:
             raise HistoryChanged("the cache's replication history changed, or it was flushed")
 
@@ -242,6 +264,20 @@ class Cache:
         except (RedisError, OSError, TimeoutError, RuntimeError) as error:
             # RuntimeError: uvloop's word for a transport that was closed while it was written to.
             raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _answer(answer: list[Any], ask: Sequence[int]) -> Whole | Listed | Distrusted:
+    kind = answer[0].decode()
+    if kind == "whole":
+        return Whole(list(chain.from_iterable(answer[1])))
+    if kind == "listed":
+        scored = zip(answer[1][::2], answer[1][1::2], chain.from_iterable(answer[2]), strict=True)
+        waiting = [
+            Waiting(int(member[37:]), int(score), UUID(member[:36].decode()), body)
+            for member, score, body in scored
+        ]
+        return Listed(waiting, frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag))
+    return Distrusted(kind)
 
 
 class _Server:

@@ -22,7 +22,7 @@ from telewarden.messages import (
     lift,
     merge,
 )
-from telewarden.storage.cache import Operation, Write
+from telewarden.storage.cache import Operation, Turn, Write
 from telewarden.storage.render import render
 from telewarden.storage.signal import Signal
 from telewarden.storage.tail import Record
@@ -83,11 +83,11 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """A warm under way. since: the journal position that it began from; text: the mark that it will set."""
+    """A warm under way. since: the journal position that it began from; generation: which warm it is."""
 
-    text: str
     history: str
     since: int
+    generation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,12 @@ class Mark:
     text: str
     history: str
     plain: bool
+
+    @classmethod
+    def of(cls, warm: Warm, *, plain: bool) -> "Mark":
+        """A warm's mark; its text tells other processes all of it (see lua/read.lua)."""
+        text = f"{warm.history}:{warm.generation}:{'plain' if plain else 'mixed'}"
+        return cls(text, warm.history, plain)
 
 
 class CacheSync:
@@ -114,7 +120,7 @@ class CacheSync:
         self.changed = changed
         self.reason: str | None = "not connected yet"
         """Why polls are not answered from the cache; None when they are."""
-        self._step = 0
+        self._generation, self._turns = "", 0
         self.writes = 0
         """How many events were applied, ever."""
 
@@ -127,12 +133,6 @@ class CacheSync:
     def follows(self) -> bool:
         """The applier has to apply events: a mark stands or a warm is under way."""
         return self.history is not None and (self.mark is not None or self.warm is not None)
-
-    @property
-    def writes_under(self) -> str | None:
-        """The mark that stands or will be set: what is written belongs to it."""
-        followed = self.mark or self.warm
-        return followed.text if followed is not None else None
 
     @property
     def wants_warm(self) -> bool:
@@ -173,16 +173,17 @@ class CacheSync:
         self.mirror.clear()
         self.changed.fire()
 
-    def next_step(self) -> int:
-        """The number of a write to the cache."""
-        self._step += 1
-        return self._step
+    def next_turn(self) -> Turn:
+        """For the next write to the cache by this process's latest warm, and by the applier after it."""
+        self._turns += 1
+        return Turn(self._generation, self._turns)
 
-    def begin_warm(self, flushed: int, generation: str) -> Warm:
-        """Start over from the database's position. generation: unique."""
+    def begin_warm(self, flushed: int, generation: UUID) -> Warm:
+        """Start over from the database's position. generation: a new one."""
         if self.history is None:
             raise RuntimeError("a warm needs a connected cache")
-        self.warm, self.mark = Warm(f"{self.history}:{generation}", self.history, flushed), None
+        self._generation, self._turns = generation.hex, 0
+        self.warm, self.mark = Warm(self.history, flushed, self._generation), None
         self.applied = flushed
         self.mirror.clear()
         self.reason = "being warmed"

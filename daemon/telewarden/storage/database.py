@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import anyio
@@ -17,6 +16,7 @@ from telewarden.messages import Key, State
 from telewarden.storage.breaker import Breaker
 from telewarden.storage.listing import listing
 from telewarden.storage.migrate import HEAD, MigrationError, found_version, unfit, upgrade
+from telewarden.storage.pool import Connection, open_pool
 from telewarden.storage.rows import at, state_of
 from telewarden.storage.statements import statement
 from telewarden_http.protocols import ListQuery
@@ -30,9 +30,6 @@ _LIST_S = 1.5
 """How long a page of a list may take, in seconds; and how long counting the rest may take besides: a third of that."""
 _CLOSE_S = 1.0
 _ROLLUPS_S = 300.0
-
-Connection = Any
-"""An asyncpg connection out of a pool (asyncpg's own proxy type is generic over its record class)."""
 
 
 class DatabaseUnavailable(Exception):
@@ -267,6 +264,18 @@ class Database:
             floor = await connection.fetchval(statement("poll_floor"))
             return bool(await connection.fetchval(statement("only_plain"), floor))
 
+    async def serve_channels(self, served: Mapping[int, str], no_more: Sequence[int]) -> None:
+        """Let other processes know which channels are served (with their names), and which are no more."""
+        async with self.writing() as connection:
+            await connection.execute(
+                statement("serve_channels"), list(served), list(served.values()), list(no_more)
+            )
+
+    async def served_channels(self) -> list[int]:
+        """What the process that takes in has let others know."""
+        async with self.reading() as connection:
+            return [row["channel_id"] for row in await connection.fetch(statement("served_channels"))]
+
     async def new_epoch(self) -> int:
         """A number for a new journal."""
         async with self.writing() as connection:
@@ -296,17 +305,6 @@ def _pairs(keys: Sequence[Key]) -> tuple[list[str], list[int]]:
     return [str(key.channel_id) for key in keys], [key.message_id for key in keys]
 
 
-class _Stateless(asyncpg.Connection):
-    """A connection whose users leave nothing behind: no settings, locks, cursors or listeners of the session.
-
-    So giving it back costs no round trip. A transaction that was left open is rolled back all the same.
-    """
-
-    def get_reset_query(self) -> str:
-        """See asyncpg."""
-        return ""
-
-
 async def _check_schema(connection: Connection) -> None:
     """Each new connection is one to a database that this version understands."""
     found = await found_version(connection)
@@ -322,25 +320,25 @@ async def open_database(
     writer_pool: int = 2,
     statement_timeout_s: float = 10.0,
     connect_timeout_s: float = 2.0,
+    tcp_user_timeout_s: float = 10.0,
     statement_cache_size: int = 100,
     auto_migrate: bool = False,
 ) -> AsyncIterator[Database]:
     """The database, whether it is up or not. Nothing connects before it is needed.
 
+    tcp_user_timeout_s: after which a connection to a machine that does not answer is lost.
     auto_migrate: bring the schema up to date when it turns out to be missing.
     """
 
     async def pool(size: int, timeout_s: float) -> asyncpg.Pool[asyncpg.Record]:
-        return await asyncpg.create_pool(
+        return await open_pool(
             dsn,
-            min_size=0,
-            max_size=size,
-            timeout=connect_timeout_s,
-            command_timeout=timeout_s,
+            size=size,
+            connect_timeout_s=connect_timeout_s,
+            statement_timeout_s=timeout_s,
+            tcp_user_timeout_s=tcp_user_timeout_s,
             statement_cache_size=statement_cache_size,
-            max_inactive_connection_lifetime=60.0,
-            init=_check_schema,
-            connection_class=_Stateless,
+            check=_check_schema,
         )
 
     reader, writer = await pool(reader_pool, _POLL_S), await pool(writer_pool, statement_timeout_s)

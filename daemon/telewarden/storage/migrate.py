@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from telewarden.storage.addresses import Addresses
 from telewarden.storage.migrations import text_of
 
 _LOCK = 0x7E1E_0A2D
@@ -200,8 +201,8 @@ def _unreachable(error: Exception) -> MigrationError:
 @asynccontextmanager
 async def _connected(dsn: str, timeout_s: float) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     try:
-        connection = await asyncpg.connect(
-            dsn, timeout=timeout_s, command_timeout=timeout_s, statement_cache_size=0
+        connection = await Addresses(dsn).connect(
+            timeout_s=timeout_s, command_timeout=timeout_s, statement_cache_size=0
         )
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise _unreachable(error) from error
@@ -235,7 +236,7 @@ async def _transaction(
     from sqlalchemy.pool import NullPool
 
     async def connect() -> Any:
-        connection = await asyncpg.connect(dsn, timeout=timeout_s, statement_cache_size=0)
+        connection = await Addresses(dsn).connect(timeout_s=timeout_s, statement_cache_size=0)
         connection.add_log_listener(lambda _, message: notices.append(str(message.message)))
         return connection
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from telewarden.messages import Event, Posted
-from telewarden.storage.database import Connection, Database
+from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
+from telewarden.storage.pool import Connection
 from telewarden.storage.statements import statement
 
 ROWS = 100

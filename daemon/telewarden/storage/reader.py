@@ -2,11 +2,12 @@
 got yet; with neither, the journal's tail alone. The order matters: first the overlay is noted, then the source is read.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import itemgetter
 from uuid import UUID
 
-from telewarden.messages import Key, Posted, State, key_of
-from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Joined, Listed
+from telewarden.messages import Key, Posted, State, key_of, message_uuid
+from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Listed, Whole
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
@@ -70,16 +71,7 @@ class Reader:
     async def listed(self, query: ListQuery) -> Listing:
         """Stored messages of any status, as the database has them: tens of milliseconds behind what was accepted, more
         while the writer catches up. Raises Unavailable."""
-        try:
-            rows, total = await self._database.listed(query)
-        except DatabaseUnavailable as error:
-            if isinstance(error.__cause__, TimeoutError):
-                raise Unavailable(
-                    'the list took too long; narrow it with "channelId", "from" and "to", or try again'
-                ) from error
-            raise Unavailable("the database is down, and only it can list messages; try again") from error
-        bodies = [render_row(row) for row in rows[: query.limit]]
-        return Listing(bodies, len(rows) > query.limit, total)
+        return await listed(self._database, query)
 
     async def seen(self, channel: str, message_ids: Sequence[int]) -> set[int]:
         """Which messages were taken in: by the journal's tail, what the cache knows, else the database.
@@ -161,8 +153,8 @@ class Reader:
         match answer:
             case Distrusted(reason):
                 raise CacheCannotAnswer(reason)
-            case Joined(count, bodies):
-                return Page([bodies] if count else [], Source.CACHE, count)
+            case Whole(bodies):
+                return Page(bodies, Source.CACHE, len(bodies))
             case Listed():
                 serve = (await self._overlaid(channel_id, answer, records))[: query.limit]
                 return Page(serve, Source.CACHE, len(serve))
@@ -170,11 +162,14 @@ class Reader:
     async def _overlaid(self, channel_id: int, listed: Listed, records: Sequence[Record]) -> list[bytes]:
         """The cache's bodies, with the events that it has not got yet, and the bodies that have expired."""
         touched = {key_of(record.event) for record in records}
-        bodies: dict[Key, bytes | None] = {
-            Key(channel_id, message_id): body
-            for message_id, body in zip(listed.message_ids, listed.bodies, strict=True)
-        }
-        needed = [key for key, body in bodies.items() if body is None or key in touched]
+        answer: dict[Key, tuple[int, UUID, bytes]] = {}
+        needed: list[Key] = []
+        for waiting in listed.waiting:
+            key = Key(channel_id, waiting.message_id)
+            if waiting.body is None or key in touched:
+                needed.append(key)
+            else:
+                answer[key] = (waiting.received_at_us, waiting.id, waiting.body)
         states = await self._states(needed)
         # The server may have lost the tombstones, this process remembers the latest.
         done = {Key(channel_id, message_id) for message_id in listed.done}
@@ -183,11 +178,8 @@ class Reader:
         for key in (*needed, *touched):
             state = merged.get(key)
             if state is not None and state.pending:
-                bodies[key] = render(state)
-            else:
-                bodies.pop(key, None)
-        # The set's order is that of arrival; what only the overlay holds arrived last.
-        return [body for body in bodies.values() if body is not None]
+                answer[key] = (*_place(state), render(state))
+        return [body for _, _, body in sorted(answer.values(), key=itemgetter(0, 1))]
 
     async def _states(self, keys: Sequence[Key]) -> dict[Key, State]:
         """The states of messages in the pending set: from memory, else from the database with the journal's tail."""
@@ -219,16 +211,35 @@ class Reader:
         states |= await self._database.by_keys(elsewhere) if elsewhere else {}
         done = await self._database.done([key for key in elsewhere if key not in states])
         merged = overlay(states, records, done)
-        serve = sorted(
-            (state for state in merged.values() if _matches(state, query)),
-            key=lambda state: (state.received_at_us or 0, (state.id or UUID(int=0)).int),
-        )[: query.limit]
-        return Page([render(state) for state in serve], Source.DATABASE, len(serve))
+        return _page(merged.values(), query, Source.DATABASE)
 
     def _from_tail(self, channel_id: int, query: UnprocessedQuery) -> Page:
         merged = overlay({}, self._journal.tail.of_channel(channel_id, 0), set())
-        serve = [state for state in merged.values() if _matches(state, query)][: query.limit]
-        return Page([render(state) for state in serve], Source.JOURNAL, len(serve))
+        return _page(merged.values(), query, Source.JOURNAL)
+
+
+def _page(states: Iterable[State], query: UnprocessedQuery, source: Source) -> Page:
+    serve = sorted((state for state in states if _matches(state, query)), key=_place)[: query.limit]
+    return Page([render(state) for state in serve], source, len(serve))
+
+
+def _place(state: State) -> tuple[int, UUID]:
+    """Where a message comes in an answer: by its arrival, of equal ones by its id."""
+    return state.received_at_us or 0, state.id or message_uuid(*state.key)
+
+
+async def listed(database: Database, query: ListQuery) -> Listing:
+    """Stored messages of any status. Raises Unavailable."""
+    try:
+        rows, total = await database.listed(query)
+    except DatabaseUnavailable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise Unavailable(
+                'the list took too long; narrow it with "channelId", "from" and "to", or try again'
+            ) from error
+        raise Unavailable("the database is down, and only it can list messages; try again") from error
+    bodies = [render_row(row) for row in rows[: query.limit]]
+    return Listing(bodies, len(rows) > query.limit, total)
 
 
 def _matches(state: State, query: UnprocessedQuery) -> bool:

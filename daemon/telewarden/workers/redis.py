@@ -8,21 +8,20 @@ from collections.abc import Callable
 import anyio
 
 from telewarden.storage.breaker import Breaker
-from telewarden.storage.cache import Cache, CacheUnavailable, CacheUnfit, HistoryChanged
+from telewarden.storage.cache import Cache, HistoryChanged
 from telewarden.storage.cache_sync import CacheSync, writes_for
 from telewarden.storage.journal import Journal, wall_clock_us
 from telewarden.storage.tail import Record
+from telewarden.workers.connecting import Connector
 from telewarden_supervisors import WorkerContext
 
 BATCH = 200
-_OPEN_S, _OPEN_LONGEST_S = 0.2, 1.0
 
 
 class RedisWorker:
     """Finds the master, connects, applies, renews the completeness mark's lease, follows a fail-over.
 
-    lease_s: how long a mark lasts unrenewed. clock_us: the journal's clock. breaker: a server that has failed is asked
-    by this worker alone; polls ask it again once it has answered here.
+    lease_s: how long a mark lasts unrenewed. clock_us: the journal's clock.
     """
 
     def __init__(
@@ -38,52 +37,17 @@ class RedisWorker:
         self._lease_s = lease_s
         self._clock_us = clock_us
         self._renew_at_s = 0.0
-        self._moved = False
-        self.breaker = Breaker(_OPEN_S, longest_s=_OPEN_LONGEST_S)
+        self._connector = Connector(cache, sync)
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""
         ctx.ready()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._cache.follow, self._move)
-            while True:
-                await self._serve(ctx)
+        await self._connector.run(ctx, self._follow)
 
-    def _move(self) -> None:
-        """Another server is the master now."""
-        self._moved = True
-        self._sync.disconnected("Sentinel names another master")
-
-    async def _serve(self, ctx: WorkerContext) -> None:
-        """Connect, and follow the journal for as long as the server answers."""
-        await self._until_allowed(ctx)
-        try:
-            self._moved = False
-            history = await self._cache.connect()
-            self.breaker.succeeded()
-            self._sync.connected(history)
-            ctx.status(f"connected to {self._cache.address}")
-            await self._follow(ctx)
-            if not self._moved:
-                self.breaker.broke(anyio.current_time(), self._sync.reason or "it did not answer a poll")
-        except CacheUnavailable as error:
-            if isinstance(error, CacheUnfit):
-                # What was proven may have been thrown away since.
-                self._sync.distrust(str(error))
-            self._sync.disconnected(str(error))
-            self.breaker.broke(anyio.current_time(), str(error))
-            # It is known to be down: that is waited for, and no restart would help.
-            ctx.status(f"down: {error}")
-        except HistoryChanged as error:
-            self._sync.distrust(str(error))
-
-    async def _until_allowed(self, ctx: WorkerContext) -> None:
-        """Until the breaker lets a try through; at once if another server is named."""
-        while not self.breaker.allows(anyio.current_time()):
-            ctx.beat()
-            with anyio.move_on_after(self.breaker.retry_in_s(anyio.current_time())):
-                await self._sync.changed.wait_until(lambda: self._moved)
-                self.breaker.try_now(anyio.current_time())
+    @property
+    def breaker(self) -> Breaker:
+        """Whether the server is worth asking."""
+        return self._connector.breaker
 
     async def _follow(self, ctx: WorkerContext) -> None:
         """Apply events as they come; in quiet times make sure every third of a lease that the server still answers.
@@ -105,14 +69,13 @@ class RedisWorker:
 
     async def _apply_some(self) -> int:
         async with self._sync.lock:
-            mark = self._sync.writes_under
-            if not self._sync.follows or mark is None:
+            if not self._sync.follows or self._sync.history is None:
                 return 0
             records = self._waiting(BATCH)
             if not records:
                 return 0
             writes = writes_for(records, self._sync.mirror)
-            await self._cache.apply(mark, self._sync.next_step(), writes)
+            await self._cache.apply(self._sync.history, writes, self._sync.next_turn())
             self._sync.moved(records[-1].position)
             self._journal.release(self._sync.holds(self._journal.flushed))
         return len(records)

@@ -63,8 +63,8 @@ class Warmer:
         async with self._sync.lock:
             if not self._sync.wants_warm:
                 return
-            warm = self._sync.begin_warm(self._journal.flushed, uuid.uuid4().hex)
-            await self._cache.clear(warm.text)
+            warm = self._sync.begin_warm(self._journal.flushed, uuid.uuid4())
+            await self._cache.clear(warm.history, warm.generation)
         plain = await self._database.only_plain()
         # Which channels there are may change: then this warm is superseded.
         channel_ids = list(self._channel_ids)
@@ -75,7 +75,7 @@ class Warmer:
                 self._still(warm)
                 applied = self._journal.tail.after(warm.since, self._sync.applied - warm.since)
                 writes = page_writes(page, applied, self._sync.mirror)
-                await self._cache.apply(warm.text, self._sync.next_step(), writes)
+                await self._cache.apply(warm.history, writes, self._sync.next_turn())
             ctx.beat()
         asked = await self._ask(warm, warm.since)
         while True:
@@ -87,7 +87,7 @@ class Warmer:
             async with self._sync.lock:
                 self._still(warm)
                 if self._sync.applied == self._journal.head == asked:
-                    mark = Mark(warm.text, warm.history, plain)
+                    mark = Mark.of(warm, plain=plain)
                     await self._cache.set_mark(mark.text, int(self._lease_s * 1000))
                     self._still(warm)
                     self._sync.finish_warm(mark)
@@ -111,7 +111,7 @@ class Warmer:
                     self._sync.mirror.drop(key)
                 if done:
                     writes = [Write(Operation.DONE, lift(posts[key])) for key in done]
-                    await self._cache.apply(warm.text, self._sync.next_step(), writes)
+                    await self._cache.apply(warm.history, writes, self._sync.next_turn())
         return head
 
     def _still(self, warm: Warm) -> None:

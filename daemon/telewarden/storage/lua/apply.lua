@@ -1,25 +1,26 @@
--- Applies events to the cache, atomically, and only in the replication history that the caller knows, under the mark that
--- clear.lua was last told of, and after the caller's earlier step: a call that was given up on and comes late changes
--- nothing any more, nor does one after a FLUSHALL.
--- ARGV: prefix, mark ("history:generation"), step, body ttl, done ttl, seen ttl, pending bound, recent length, then
--- operations, seven values each:
+-- Applies events to the cache, atomically, and only in the replication history that the caller knows.
+-- A turn (which warm, and a number) makes sure that nothing is done late: not after a later turn, another warm, or a
+-- FLUSHALL. Without a turn come operations that are right at any time, as `done` is.
+-- ARGV: prefix, history, warm (or empty), number of the turn, body ttl, done ttl, seen ttl, pending bound, recent length,
+-- then operations, seven values each:
 --   operation, channel, message id, member of the pending set, score, body, telegram date in ms
 -- Operations: pend (enter the pending set unless done), body (replace a body that is there), seen (known, nothing
 -- more), drop (forget a body whose newest text is not at hand), done (leave the pending set for good; without a member, whichever has that message id).
--- Returns 1, or 0 if this is not so; then nothing was written.
+-- Returns 1, or 0 if this server is not a master in that history, or the turn is over; then nothing was written.
 local info = redis.call('INFO', 'replication')
-local history = string.match(info, 'master_replid:(%x+)')
-if not string.find(info, 'role:master', 1, true) or string.match(ARGV[2], '^(%x+):') ~= history then
+if not string.find(info, 'role:master', 1, true) or string.match(info, 'master_replid:(%x+)') ~= ARGV[2] then
   return 0
 end
-local prefix, body_ttl, done_ttl, seen_ttl = ARGV[1], ARGV[4], ARGV[5], ARGV[6]
-local mark, step = string.match(redis.call('GET', prefix .. 'step') or '', '^(.+) (%d+)$')
-if mark ~= ARGV[2] or tonumber(step) >= tonumber(ARGV[3]) then
-  return 0
+local prefix, body_ttl, done_ttl, seen_ttl = ARGV[1], ARGV[5], ARGV[6], ARGV[7]
+local bound, recent_length = tonumber(ARGV[8]), tonumber(ARGV[9])
+if ARGV[3] ~= '' then
+  local warm, number = string.match(redis.call('GET', prefix .. 'turn') or '', '^(%S+) (%d+)$')
+  if warm ~= ARGV[3] or tonumber(number) >= tonumber(ARGV[4]) then
+    return 0
+  end
+  redis.call('SET', prefix .. 'turn', warm .. ' ' .. ARGV[4])
 end
-redis.call('SET', prefix .. 'step', mark .. ' ' .. ARGV[3])
-local bound, recent_length = tonumber(ARGV[7]), tonumber(ARGV[8])
-for i = 9, #ARGV, 7 do
+for i = 10, #ARGV, 7 do
   local op, channel, message, member, score, body, date =
     ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
   local id = channel .. ':' .. message

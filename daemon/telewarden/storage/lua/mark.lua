@@ -1,5 +1,5 @@
--- Sets the completeness mark, if nobody else cleared the sets since clear.lua; or renews it if it is still the caller's.
--- ARGV: prefix, mark ("history:generation"), lease in ms, 'set' or 'renew'.
+-- Sets the completeness mark if it is still its warm's turn (see apply.lua), renews it if it is still the caller's, or drops whichever is there.
+-- ARGV: prefix, mark ("history:generation:plain"), lease in ms, 'set', 'renew' or 'drop'.
 -- Returns 1, or 0 if this server is not a master in that history, or the mark is gone or another's.
 local info = redis.call('INFO', 'replication')
 local history = string.match(info, 'master_replid:(%x+)')
@@ -8,11 +8,15 @@ if not string.find(info, 'role:master', 1, true) or string.match(ARGV[2], '^(%x+
 end
 local key = ARGV[1] .. 'mark'
 if ARGV[4] == 'set' then
-  if string.match(redis.call('GET', ARGV[1] .. 'step') or '', '^(.+) %d+$') ~= ARGV[2] then
+  local warm = string.match(redis.call('GET', ARGV[1] .. 'turn') or '', '^(%S+) %d+$')
+  if not warm or string.match(ARGV[2], '^%x+:([^:]+):') ~= warm then
     return 0
   end
   redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
   return 1
+end
+if ARGV[4] == 'drop' then
+  return redis.call('DEL', key)
 end
 if redis.call('GET', key) ~= ARGV[2] then
   return 0
