@@ -8,9 +8,11 @@ from typing import Any
 
 import trio
 
-from simulation.store import READS, WRITES, Row, Store, insert
+from simulation.store import READS, WRITES, Row, Store, insert, keys_of
 from simulation.weather import Fate, Weather
+from telewarden.messages import Key
 from telewarden.storage.database import Database
+from telewarden.storage.statements import statement
 
 _CONNECT_S = 2.0
 _STATEMENT_S = 10.0
@@ -57,9 +59,18 @@ class Connection:
         await self.trip()
         if text not in READS:
             raise NotImplementedError(f"the simulation does not know the statement {text!r}")
+        if text == statement("lock_keys"):
+            await self._lock(keys_of(*arguments))
         rows = READS[text](self._store, *arguments)
         await self.trip()
         return rows
+
+    async def _lock(self, keys: Sequence[Key]) -> None:
+        """As `for update`: rows that are there, until the transaction ends."""
+        locks = self._store.locks
+        for key in sorted(key for key in keys if key in self._store.keys):
+            await self._store.unlocked.wait_until(lambda key=key: locks.get(key, self) is self)  # type: ignore[misc]
+            locks[key] = self
 
     async def fetchrow(self, text: str, *arguments: Any, timeout: float | None = None) -> Row | None:
         """As asyncpg."""
@@ -98,18 +109,18 @@ class Connection:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """As asyncpg: what is written in it is seen by others once it is committed."""
-        self._writes = []
+        writes = self._writes = []
         try:
             yield
-            writes = self._writes
+            await self.trip()
+            fate = self._weather.fate()
+            if fate is Fate.LOST:
+                raise ConnectionResetError("connection reset")
+            for write in writes:
+                write()
         finally:
             self._writes = None
-        await self.trip()
-        fate = self._weather.fate()
-        if fate is Fate.LOST:
-            raise ConnectionResetError("connection reset")
-        for write in writes:
-            write()
+            self._store.unlock(self)
         await self.trip()
         if fate is Fate.DONE_UNANSWERED:
             raise ConnectionResetError("connection reset")

@@ -1,21 +1,21 @@
 """One ingest process of the simulation: the real parts, wired as the daemon wires them, on the stand-ins."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import trio
 
 from simulation.cache import SimulatedCache
 from simulation.database import simulated_database
-from simulation.journal_file import MemoryFile
-from simulation.servers import Servers
-from simulation.store import Store
+from simulation.outside import CHANNELS, LEASE_S, Outside
 from simulation.virtual import now_us
-from simulation.weather import Spawn, Weather
 from telewarden.failpoints import FailPoint
 from telewarden.sandbox.alone import AloneContext
 from telewarden.storage.acknowledger import JournalAcknowledger
-from telewarden.storage.cache_sync import CacheSync, Mirror
+from telewarden.storage.cache_sync import CacheSync, Mirror, Warm
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.reader import Reader
@@ -25,22 +25,8 @@ from telewarden.workers.redis import RedisWorker
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
 
-CHANNELS = (-1001, -1002)
-LEASE_S = 3.0
 _LOOK_S, _PING_S = 0.5, 5.0
 """How often the health worker asks the database for a sign of life, and how long it waits for it."""
-
-
-@dataclass(frozen=True)
-class Outside:
-    """What outlives a process, and is shared."""
-
-    servers: Servers
-    store: Store
-    file: MemoryFile
-    weather: Weather
-    spawn: Spawn
-    say: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,7 @@ class Process:
     journal: Journal
     database: Database
     cache: SimulatedCache
-    sync: CacheSync
+    sync: TimedSync
     reader: Reader
     acknowledger: JournalAcknowledger
     writer: Writer
@@ -100,6 +86,17 @@ class Process:
         self.scope.cancel()
 
 
+class TimedSync(CacheSync):
+    """The real one; it notes when the latest warm began."""
+
+    warmed_at_s = 0.0
+
+    def begin_warm(self, flushed: int, generation: UUID) -> Warm:
+        """See CacheSync."""
+        self.warmed_at_s = trio.current_time()
+        return super().begin_warm(flushed, generation)
+
+
 class SlowApplier(RedisWorker):
     """The real one, which may take fewer events at a time."""
 
@@ -128,7 +125,7 @@ def new_process(outside: Outside, habits: Habits, reasons: dict[str, int]) -> Pr
     cache = SimulatedCache(
         outside.servers, outside.weather, outside.spawn, outside.say, sentinels=habits.sentinels, wanders=habits.wanders
     )
-    sync = CacheSync(journal.changed)
+    sync = TimedSync(journal.changed)
     sync.mirror = Mirror(habits.mirror_bound)
 
     def fell_back(reason: str) -> None:

@@ -40,11 +40,19 @@ class Store:
     frozen: bool = False
     thawed: Signal = field(default_factory=Signal)
     early_acknowledgements: bool = True
+    locks: dict[Key, object] = field(default_factory=dict)
+    unlocked: Signal = field(default_factory=Signal)
 
     def mend(self) -> None:
         """It is up and answers."""
         self.up, self.frozen = True, False
         self.thawed.fire()
+
+    def unlock(self, owner: object) -> None:
+        """A transaction is over."""
+        for key in [key for key, holder in self.locks.items() if holder is owner]:
+            del self.locks[key]
+        self.unlocked.fire()
 
     def waiting(self) -> set[Key]:
         """Which messages wait, by its word."""
@@ -73,7 +81,7 @@ def _key(channel_id: str, message_id: int) -> Key:
     return Key(int(channel_id), message_id)
 
 
-def _keys(channels: Sequence[str], ids: Sequence[int]) -> list[Key]:
+def keys_of(channels: Sequence[str], ids: Sequence[int]) -> list[Key]:
     return [_key(*pair) for pair in zip(channels, ids, strict=True)]
 
 
@@ -94,14 +102,14 @@ def _waiting_open(
 
 
 def _by_keys(store: Store, channels: Sequence[str], ids: Sequence[int]) -> list[Row]:
-    rows = (store.row(key) for key in _keys(channels, ids))
+    rows = (store.row(key) for key in keys_of(channels, ids))
     return [store.state_row(row) for row in rows if row is not None]
 
 
 def _done(store: Store, channels: Sequence[str], ids: Sequence[int]) -> list[Row]:
     acknowledged = {key for key, _ in store.acknowledged}
     found = []
-    for key in _keys(channels, ids):
+    for key in keys_of(channels, ids):
         row = store.row(key)
         ended = row is not None and (row["status"] != "received" or row["deleted_at"] is not None)
         if ended or key in acknowledged:
@@ -140,14 +148,14 @@ def _stored(store: Store, channel: str, ids: Sequence[int]) -> list[Row]:
 def _lock_keys(store: Store, channels: Sequence[str], ids: Sequence[int]) -> list[Row]:
     return [
         Row(channel_id=str(key.channel_id), message_id=key.message_id)
-        for key in sorted(_keys(channels, ids))
+        for key in sorted(keys_of(channels, ids))
         if key in store.keys
     ]
 
 
 def _states(store: Store, channels: Sequence[str], ids: Sequence[int]) -> list[Row]:
     found = []
-    for key in _keys(channels, ids):
+    for key in keys_of(channels, ids):
         if key in store.keys:
             message = store.row(key) or dict.fromkeys(MESSAGE_COLUMNS)
             found.append(Row(message | store.keys[key]))
@@ -155,7 +163,7 @@ def _states(store: Store, channels: Sequence[str], ids: Sequence[int]) -> list[R
 
 
 def _acknowledged(store: Store, channels: Sequence[str], ids: Sequence[int]) -> list[Row]:
-    wanted = set(_keys(channels, ids)) if store.early_acknowledgements else set()
+    wanted = set(keys_of(channels, ids)) if store.early_acknowledgements else set()
     return [
         Row(channel_id=str(key.channel_id), message_id=key.message_id, consumer=consumer, acknowledged_at=at)
         for (key, consumer), at in store.acknowledged.items()
@@ -166,7 +174,7 @@ def _acknowledged(store: Store, channels: Sequence[str], ids: Sequence[int]) -> 
 def _acknowledge(
     store: Store, channels: Sequence[str], ids: Sequence[int], consumers: Sequence[str], ats: Sequence[datetime]
 ) -> list[Row]:
-    for key, consumer, at in zip(_keys(channels, ids), consumers, ats, strict=True):
+    for key, consumer, at in zip(keys_of(channels, ids), consumers, ats, strict=True):
         store.acknowledged[key, consumer] = max(store.acknowledged.get((key, consumer), at), at)
     return []
 
@@ -174,7 +182,7 @@ def _acknowledge(
 def _update_keys(
     store: Store, channels: Sequence[str], ids: Sequence[int], versions: Sequence[int], ats: Sequence[datetime]
 ) -> list[Row]:
-    for key, version, at in zip(_keys(channels, ids), versions, ats, strict=True):
+    for key, version, at in zip(keys_of(channels, ids), versions, ats, strict=True):
         store.keys[key] |= {"content_version": version, "status_at": at}
     return []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
 
@@ -13,8 +13,9 @@ import trio
 
 from simulation import virtual
 from simulation.journal_file import MemoryFile
-from simulation.onlooker import Onlooker
-from simulation.process import CHANNELS, LEASE_S, Habits, Outside, Process, new_process
+from simulation.other import OtherProcess
+from simulation.outside import CHANNELS, LEASE_S, Outside
+from simulation.process import Habits, Process, new_process
 from simulation.servers import Server, Servers, Times
 from simulation.store import Store, insert
 from simulation.truth import Truth, Violation
@@ -124,7 +125,7 @@ class World:
                     name = self.rng.choices(list(self.weights), list(self.weights.values()))[0]
                     self.say(f"{name} | {self}")
                     await getattr(self, name)()
-                    self.onlooker.note()
+                    self.other.note()
                 await self._quiet()
                 self.nursery.cancel_scope.cancel()
 
@@ -136,7 +137,8 @@ class World:
         self.outside = Outside(
             self.servers, self.store, self.file, self.weather, self.nursery.start_soon, self.say
         )
-        self.onlooker = Onlooker(self.outside, self.truth, sentinels=self.habits.sentinels)
+        self.other = OtherProcess(self.outside, self.truth, sentinels=self.habits.sentinels)
+        self.nursery.start_soon(self.other.run)
         self.top = dict.fromkeys(CHANNELS, FLOOR)
         self.texts = 0
         for channel_id in CHANNELS:
@@ -273,6 +275,8 @@ class World:
         process, began_s = self.process, trio.current_time()
         self.truth.advance(self.file.ever, process.journal.head)
         expected = self.truth.expected(int(query.channel))
+        mark = process.sync.trusted
+        there = self.other.settled(began_s, process.sync.history, process.sync.warmed_at_s)
         page = await process.reader.unprocessed(query)
         tail = process.journal.tail.of_channel(int(query.channel), 0)
         took_s = trio.current_time() - began_s
@@ -280,6 +284,9 @@ class World:
         try:
             if took_s > POLL_WITHIN_S:
                 raise Violation(f"a poll took {took_s:.2f} s")
+            settled = {Source.DATABASE: there[0], Source.CACHE: there[1] if mark is process.sync.mark else frozenset()}
+            expected = replace(expected, over=expected.over | settled.get(page.source, frozenset()))
+            expected = replace(expected, waits={k: v for k, v in expected.waits.items() if k not in self.other.own})
             self.truth.check(expected, page, query.limit, self.file.ever, [record.event for record in tail])
         except Violation as violation:
             self.fail(str(violation))
@@ -292,11 +299,18 @@ class World:
 
     async def _look(self, channel_id: int) -> None:
         try:
-            answered = await self.onlooker.poll(channel_id)
+            source = await self.other.poll(channel_id)
         except Violation as violation:
             self.fail(str(violation))
             return
-        self.outcome.polls["the other's cache" if answered else "none by the other"] += 1
+        self.outcome.polls[f"{source} of the other"] += 1
+
+    async def do_acknowledge_there(self) -> None:
+        """A consumer of the other process has processed a message."""
+        waits = sorted(key for key, state in self.truth.states.items() if state.pending and key not in self.other.own)
+        if waits:
+            key = self.rng.choice(waits)
+            self.nursery.start_soon(partial(self.other.acknowledge, key, channel=self.rng.random() < 0.8))
 
     async def do_rest(self) -> None:
         """Nothing happens for a while: leases and bodies expire."""
@@ -325,7 +339,7 @@ class World:
 
     def _thaw(self) -> None:
         if any(server.frozen for server in self.servers.all):
-            self.onlooker.excuse()
+            self.other.excuse()
         self.servers.thaw()
 
     # ---- faults
