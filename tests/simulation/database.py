@@ -87,6 +87,10 @@ class Connection:
         await self.trip()
         if text not in WRITES:
             raise NotImplementedError(f"the simulation does not know the statement {text!r}")
+        if text == statement("begin_batch"):
+            store, alone = self._store, bool(arguments[0])
+            await store.unlocked.wait_until(lambda: store.may_begin(self, alone=alone))
+            store.batches[self] = alone
         await self._write(lambda: WRITES[text](self._store, *arguments))
         return ""
 

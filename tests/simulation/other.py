@@ -37,7 +37,7 @@ class OtherProcess:
     """Its parts, and the checks of what it answers."""
 
     def __init__(self, outside: Outside, truth: Truth, *, sentinels: bool) -> None:
-        self._store, self._file, self._truth = outside.store, outside.file, truth
+        self._store, self._file, self._truth, self._say = outside.store, outside.file, truth, outside.say
         self.cache = SimulatedCache(outside.servers, outside.weather, outside.spawn, outside.say, sentinels=sentinels)
         self.database = simulated_database(outside.store, outside.weather)
         self.shared = SharedCache(Signal(), remember_s=REMEMBER_S, clock_s=trio.current_time)
@@ -88,14 +88,17 @@ class OtherProcess:
         """A server goes on that was frozen: what was sent to it long ago may give it one more lease."""
         self._excused_until = trio.current_time() + BOUND_S
 
-    async def acknowledge(self, key: Key, *, channel: bool) -> None:
+    async def acknowledge(self, key: Key) -> None:
         """A consumer of this process has processed a message."""
         own = self.own.setdefault(key, Acknowledgement())
-        request = MarkProcessed((key.message_id,), "archive", str(key.channel_id) if channel else None)
+        self._say(f"{name_of(key)} is acknowledged there")
+        request = MarkProcessed((key.message_id,), "archive", str(key.channel_id))
         try:
             marked = await self.acknowledger.mark_processed(request)
-        except RequestRefused:
+        except RequestRefused as error:
+            self._say(f"{name_of(key)} not there: {error}")
             return
+        self._say(f"{name_of(key)} acknowledged there: {marked.updated}")
         if marked.updated and own.committed_s is None:
             own.committed_s = trio.current_time()
 
@@ -118,6 +121,7 @@ class OtherProcess:
             return None
         later = self._truth.waiting_after(self._file.ever)
         served = self._truth.served(page)
+        self._say(f"poll of {channel_id} there since {began_s:.4f}: {page.source} {sorted(k.message_id for k in served)}")
         who = f"{page.source} of another process"
         if again := own & served.keys():
             raise Violation(f"{name_of(min(again))} served by {who} after its own acknowledgement")

@@ -31,7 +31,9 @@ _WAITING = ("received", "queued")
 
 @dataclass
 class Store:
-    """The tables. early_acknowledgements: a switch; off, nobody looks whether a message was acknowledged before it came."""
+    """The tables. batches: transactions of write_batch under way, and which bring messages. Switches of the tests that break rules:
+    early_acknowledgements: it is looked up whether a message was acknowledged before it came; batches_meet: those that
+    bring messages run one at a time."""
 
     keys: dict[Key, Values] = field(default_factory=dict)
     messages: dict[tuple[UUID, datetime], Values] = field(default_factory=dict)
@@ -42,16 +44,24 @@ class Store:
     early_acknowledgements: bool = True
     locks: dict[Key, object] = field(default_factory=dict)
     unlocked: Signal = field(default_factory=Signal)
+    batches: dict[object, bool] = field(default_factory=dict)
+    batches_meet: bool = True
 
     def mend(self) -> None:
         """It is up and answers."""
         self.up, self.frozen = True, False
         self.thawed.fire()
 
+    def may_begin(self, owner: object, *, alone: bool) -> bool:
+        """No batch is under way that this one may not run beside."""
+        others = [exclusive for batch, exclusive in self.batches.items() if batch is not owner]
+        return not (any(others) or (alone and others)) or not self.batches_meet
+
     def unlock(self, owner: object) -> None:
         """A transaction is over."""
         for key in [key for key, holder in self.locks.items() if holder is owner]:
             del self.locks[key]
+        self.batches.pop(owner, None)
         self.unlocked.fire()
 
     def waiting(self) -> set[Key]:

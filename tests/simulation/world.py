@@ -290,7 +290,8 @@ class World:
             self.truth.check(expected, page, query.limit, self.file.ever, [record.event for record in tail])
         except Violation as violation:
             self.fail(str(violation))
-        self.say(f"poll of {query.channel} since {began_s:.4f}: {page.source} {self.truth.served(page)}")
+        texts = {key.message_id: version for key, version in self.truth.served(page).items()}
+        self.say(f"poll of {query.channel} since {began_s:.4f}: {page.source} {texts}")
         return page
 
     async def do_look(self) -> None:
@@ -310,7 +311,7 @@ class World:
         waits = sorted(key for key, state in self.truth.states.items() if state.pending and key not in self.other.own)
         if waits:
             key = self.rng.choice(waits)
-            self.nursery.start_soon(partial(self.other.acknowledge, key, channel=self.rng.random() < 0.8))
+            self.nursery.start_soon(self.other.acknowledge, key)
 
     async def do_rest(self) -> None:
         """Nothing happens for a while: leases and bodies expire."""

@@ -58,7 +58,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
     for record in records:
         by_key.setdefault(key_of(record.event), []).append(record)
     async with connection.transaction():
-        await connection.execute(statement("begin_batch"))
+        await connection.execute(statement("begin_batch"), any(isinstance(r.event, Posted) for r in records))
         found = await _lock(connection, list(by_key))
         acknowledged = await _early_acknowledgements(connection, [k for k in by_key if k not in found])
         inserts: list[tuple[State, int]] = []
