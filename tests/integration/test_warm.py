@@ -13,7 +13,7 @@ from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
 from telewarden.messages import Key, State
 from telewarden.storage import pace
-from telewarden.storage.cache import CacheUnavailable, Operation, Write
+from telewarden.storage.cache import CacheUnavailable, Operation, Turn, Write
 from telewarden.storage.database import DatabaseUnavailable
 from telewarden_http.protocols import Source
 
@@ -60,16 +60,16 @@ class Pages:
         """Hold the warm before it writes that page."""
         self.at_page[number], self.go_on[number] = anyio.Event(), anyio.Event()
 
-    async def apply(self, history: str, writes: Sequence[Write]) -> None:
+    async def apply(self, history: str, writes: Sequence[Write], turn: Turn) -> None:
         if not all(write.operation is Operation.PEND and write.state.id is not None for write in writes):
-            await self._apply(history, writes)
+            await self._apply(history, writes, turn)
             return
         self.written += 1
         number = self.written
         if number in self.at_page:
             self.at_page[number].set()
             await self.go_on[number].wait()
-        await self._apply(history, writes)
+        await self._apply(history, writes, turn)
         if number in self.lose_answer_of:
             raise CacheUnavailable("the answer was lost, for the test")
 
@@ -151,7 +151,7 @@ async def test_a_cache_that_was_emptied_during_a_warm_is_never_called_complete(
         if how == "FLUSHALL":
             await valkey.flushall()
         else:
-            await pipeline.cache.clear(f"{pipeline.sync.history}:{'0' * 32}")
+            await pipeline.cache.clear(f"{pipeline.sync.history}:{'0' * 32}:plain")
         pages.go_on[3].set()
         # The history is the same, and every answer was good.
         await pipeline.trusted()
@@ -164,11 +164,11 @@ async def test_a_clear_of_which_nothing_is_known_is_not_built_on(
 ) -> None:
     clear, lost = pipeline.cache.clear, list[str]()
 
-    async def loses_the_first(mark: str) -> None:
+    async def loses_the_first(mark: str, channel_ids: Sequence[int]) -> None:
         if not lost:
             lost.append(mark)
             raise CacheUnavailable("lost, for the test")
-        await clear(mark)
+        await clear(mark, channel_ids)
 
     monkeypatch.setattr(pipeline.cache, "clear", loses_the_first)
     async with pipeline.running():
