@@ -3,8 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
@@ -12,22 +11,27 @@ from prometheus_client import CollectorRegistry
 
 from telewarden import logs
 from telewarden.backfill import Backfiller
+from telewarden.cache_admin import CacheAdmin
 from telewarden.channel_admin import ChannelAdmin
 from telewarden.channels import ChannelSet
 from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
 from telewarden.fault_injection import WorkerFaults
 from telewarden.health import Health
-from telewarden.metrics import DaemonMetrics, IntakeLags, bounded_reason, fallback_counter
+from telewarden.metrics import CacheErrors, DaemonMetrics, IntakeLags
 from telewarden.notify import Notifier
-from telewarden.reload import Reloaded, Reloader, Taker
-from telewarden.settings import Settings
+from telewarden.reload import Reloaded, Reloader
+from telewarden.serving import LOOP_TURN_S, Daemon, log_blocked_loop, make_server
+from telewarden.settings import ROLE_API, Settings
 from telewarden.storage.acknowledger import JournalAcknowledger
+from telewarden.storage.answers import Answers
+from telewarden.storage.cache_keys import CacheKeys
 from telewarden.storage.cache_sync import CacheSync
+from telewarden.storage.cache_verify import CacheVerifier
 from telewarden.storage.journal_file import JournalDamaged, JournalError
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
-from telewarden.stores import Stores, open_stores, refused_schema
+from telewarden.stores import Stores, open_shared_stores, open_stores, refused_schema
 from telewarden.takers import api_settings, make_takers
 from telewarden.telegram.client import ClientSettings
 from telewarden.telegram.intake import IntakeSettings, TelegramState
@@ -38,6 +42,7 @@ from telewarden.telegram.telethon_feed import TelethonFeed
 from telewarden.tree import CACHE, INTAKE, SERVING, TreeShape
 from telewarden.verify import Verifier
 from telewarden.workers.api import ApiWorker
+from telewarden.workers.channels import ChannelWriter
 from telewarden.workers.health import HealthWorker
 from telewarden.workers.listener import Listener
 from telewarden.workers.redis import RedisWorker
@@ -48,7 +53,6 @@ from telewarden_http.app import create_app
 from telewarden_supervisors import (
     AnySpec,
     ChildSpec,
-    LoopBlocked,
     LoopWatch,
     Supervisor,
     SupervisorGaveUp,
@@ -64,7 +68,6 @@ EXIT_GAVE_UP = 70
 """The root supervisor gave up (EX_SOFTWARE); a service manager should start a fresh process."""
 
 _STOP_S = 9.0
-_LOOP_TURN_S = 2.0
 
 
 def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
@@ -73,15 +76,39 @@ def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
     read_again: reads the settings afresh, when SIGHUP asks for it; may raise SettingsInvalid.
     """
     logs.configure(settings.log.level, settings.log.format)
+    if settings.role == ROLE_API:
+        return _turn(_serve, settings, read_again)
     try:
         lock = SessionLock(settings.session_file)
     except SessionInUse as error:
         print(f"telewarden: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_UNUSABLE
     try:
-        return anyio.run(_main, settings, read_again, backend="asyncio", backend_options={"use_uvloop": True})
+        return _turn(_main, settings, read_again)
     finally:
         lock.release()
+
+
+def _turn(
+    main: Callable[[Settings, Callable[[], Settings]], Awaitable[int]],
+    settings: Settings,
+    read_again: Callable[[], Settings],
+) -> int:
+    return anyio.run(main, settings, read_again, backend="asyncio", backend_options={"use_uvloop": True})
+
+
+async def _serve(settings: Settings, read_again: Callable[[], Settings]) -> int:
+    """The role `api`: no session, no journal."""
+    notifier = Notifier()
+    try:
+        refused = await refused_schema(settings)
+        if refused is not None:
+            print(f"telewarden: {refused}", file=sys.stderr)  # noqa: T201
+            return EXIT_UNUSABLE
+        async with open_shared_stores(settings) as stores:
+            return await _supervise(make_server(settings, stores, notifier), settings, read_again)
+    finally:
+        notifier.close()
 
 
 async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
@@ -110,16 +137,6 @@ async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
     return status
 
 
-@dataclass(frozen=True, slots=True)
-class Daemon:
-    """The assembled parts. takers: bring changed settings into them."""
-
-    supervisor: Supervisor
-    notifier: Notifier
-    health: HealthWorker
-    takers: Mapping[str, Taker]
-
-
 def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemon:
     """Every worker in one tree. One failing never takes another with it: one_for_one throughout.
 
@@ -137,14 +154,15 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         if cache is not None:
             sync.distrust(reason)
 
-    fallbacks = fallback_counter(registry)
+    answers = Answers()
     reader = Reader(
         journal,
         database,
         cache,
         sync,
         channel_ids=channels.served,
-        on_fallback=lambda reason: fallbacks.labels(bounded_reason(reason)).inc(),
+        on_answer=answers.answered,
+        on_seen=answers.settled,
     )
     acknowledger = JournalAcknowledger(journal, database, sync, channel_ids=channels.served)
     writer = Writer(
@@ -156,8 +174,10 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         fail_point=FailPoint(settings.testing.fail_point),
     )
     health = Health(journal, database, sync, telegram, cached=cache is not None)
-    metrics = DaemonMetrics(journal, database, sync, writer, telegram)
+    metrics = DaemonMetrics(journal, database, sync, writer, telegram, answers)
     registry.register(metrics)
+    if cache is not None:
+        registry.register(CacheErrors(cache))
     listener = Listener(
         TelethonFeed(client_settings(settings), request_timeout_s=settings.telegram.request_timeout_s),
         journal,
@@ -186,15 +206,26 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         return shape.worker(name, faults.wrap(name, run) if faults else run, heartbeat_s=heartbeat_s)
 
     children: list[AnySpec] = []
+    cache_admin = None
     if cache is not None:
         lease_s = settings.cache.lease_s
         redis = RedisWorker(cache, sync, journal, lease_s=lease_s)
-        warmer = Warmer(cache, sync, journal, database, channel_ids=channels.served, lease_s=lease_s)
+        warmer = Warmer(
+            cache,
+            sync,
+            journal,
+            database,
+            channel_ids=channels.served,
+            lease_s=lease_s,
+            traffic=lambda: answers.total,
+        )
         cache_workers = [
             worker("redis", redis.run, heartbeat_s=30.0),
             worker("warmer", warmer.run, heartbeat_s=60.0),
         ]
         children.append(shape.part(CACHE, cache_workers))
+        compared = CacheVerifier(CacheKeys(cache), sync, journal, database, lambda: list(channels.served))
+        cache_admin = CacheAdmin(cache, sync, journal, compared, answers, redis.breaker)
     verifier = Verifier(lambda: listener.asking, journal, database, lambda: list(channels.taken_in))
     backfiller = Backfiller(
         lambda: listener.asking, journal, database, telegram, lambda: listener.settings.requests_per_s
@@ -208,17 +239,19 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         backfiller,
         PoisonShelf(database, journal),
         faults,
+        cache_admin,
     )
     upkeep = Upkeep(
         database, interval_s=settings.database.upkeep_interval_s, keep_days=settings.database.keep_days
     )
     children += [
         worker("writer", writer.run, heartbeat_s=60.0),
+        worker("channels", ChannelWriter(channels, database).run, heartbeat_s=60.0),
         shape.part(SERVING, [worker("api", api.run, heartbeat_s=30.0)]),
         shape.part(INTAKE, [worker("listener", listener.run, heartbeat_s=120.0)]),
         worker("upkeep", upkeep.run, heartbeat_s=UPKEEP_S),
         worker("health", health_worker.run, heartbeat_s=30.0),
-        worker("loop-watch", LoopWatch(_LOOP_TURN_S, log_blocked_loop), heartbeat_s=30.0),
+        worker("loop-watch", LoopWatch(LOOP_TURN_S, log_blocked_loop), heartbeat_s=30.0),
         worker("control", control.run, heartbeat_s=30.0),
     ]
     supervisor = Supervisor(
@@ -230,17 +263,6 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     health.supervisor = metrics.supervisor = supervisor
     return Daemon(
         supervisor, notifier, health_worker, make_takers(app, writer, listener, channels, lost_cache)
-    )
-
-
-def log_blocked_loop(blocked: LoopBlocked) -> None:
-    """Name who blocks it; called in the watching thread. The service manager's watchdog ends the process."""
-    log.critical(
-        "event_loop_blocked",
-        worker=blocked.worker,
-        after_s=round(blocked.after_s, 1),
-        stack="\n".join(blocked.stack),
-        effect="nothing is answered or taken in until it turns again",
     )
 
 

@@ -268,13 +268,16 @@ def _full(section: str | None, name: str) -> str:
 
 def _did_you_mean(name: str) -> str:
     known = [_full(section, field) for section, model in SECTIONS.items() for field in model.model_fields]
-    close = difflib.get_close_matches(name, [*known, "state_dir"], n=1)
+    close = difflib.get_close_matches(name, [*known, "state_dir", "role"], n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def effective(loaded: Loaded) -> list[tuple[str, str, str]]:
     """(name, value, source) of every setting; secrets are hidden."""
-    rows = [("state_dir", str(loaded.settings.state_dir), loaded.sources.get("state_dir", "default"))]
+    rows = [
+        (name, str(getattr(loaded.settings, name)), loaded.sources.get(name, "default"))
+        for name in ("state_dir", "role")
+    ]
     for section in SECTIONS:
         for name, value in getattr(loaded.settings, section):
             full = _full(section, name)

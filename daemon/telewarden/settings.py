@@ -78,6 +78,12 @@ def _is_an_address(address: str) -> str:
     return address
 
 
+def _are_each_once(addresses: list[str]) -> list[str]:
+    if len(set(addresses)) < len(addresses):
+        raise ValueError("each address once")
+    return addresses
+
+
 def _is_a_readable_file(path: Path) -> Path:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise ValueError("a file that this user can read")
@@ -135,6 +141,7 @@ BackupFolders = Annotated[list[FilePath], AfterValidator(_are_backup_folders)]
 Channels = Annotated[list[int], AfterValidator(_are_channels)]
 FirstRead = Annotated[Literal["now", "all"] | int, BeforeValidator(_first_read)]
 Address = Annotated[str, AfterValidator(_is_an_address)]
+Addresses = Annotated[list[Address], AfterValidator(_are_each_once)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_database_url)]
 CacheUrl = Annotated[SecretStr, AfterValidator(_is_cache_url)]
 ApiKeys = Annotated[dict[str, SecretStr], AfterValidator(_are_keys)]
@@ -238,7 +245,19 @@ class DatabaseSettings(Section):
 class CacheSettings(Section):
     """Redis or Valkey. Without a url everything works, polls are answered by the database."""
 
-    url: Annotated[CacheUrl | None, Empty] = Field(None, description="redis://host:port/0")
+    url: Annotated[CacheUrl | None, Empty] = Field(
+        None,
+        description="redis://user:password@host:port/0, or rediss://; with sentinels: the master's name as host",
+    )
+    sentinels: Addresses = Field(
+        default_factory=list, description='"host:port" of each Sentinel that watches the master'
+    )
+    sentinel_username: Annotated[str | None, Empty] = Field(
+        None, description="user at the Sentinels, if not the default one"
+    )
+    sentinel_password: Annotated[SecretStr | None, Empty] = Field(
+        None, description="password of the Sentinels, if they have one"
+    )
     prefix: str = Field("telegram:", min_length=1, description="what every key begins with")
     timeout_s: Seconds = Field(0.25, description="seconds that the cache may take to answer")
     lease_s: Seconds = Field(3.0, description="seconds that the proof of completeness lasts unrenewed")
@@ -248,6 +267,24 @@ class CacheSettings(Section):
     pending_bound: int = Field(
         10_000, ge=1, description="waiting messages of a channel that the cache serves"
     )
+
+    @model_validator(mode="after")
+    def _sentinels_know_the_master_by_name(self) -> "CacheSettings":
+        if self.sentinels:
+            parts = urlsplit(self.url.get_secret_value()) if self.url is not None else None
+            if parts is None or parts.scheme == "unix" or not parts.hostname or parts.port is not None:
+                raise ValueError(
+                    "with cache.sentinels, cache.url names the master as they know it, without a port, "
+                    "such as redis://:password@mymaster/0"
+                )
+        return self
+
+    @property
+    def sentinel_addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each Sentinel."""
+        return [
+            (host.strip("[]"), int(port)) for host, _, port in (a.rpartition(":") for a in self.sentinels)
+        ]
 
 
 class JournalSettings(Section):
@@ -308,11 +345,20 @@ def _default_state_dir() -> Path:
     return Path(os.environ.get("STATE_DIRECTORY", "/var/lib/telewarden").split(":")[0])
 
 
+ROLE_ALL, ROLE_API = "all", "api"
+
+
 class Settings(Section):
-    """All of it. state_dir: where the session and the journal are; $STATE_DIRECTORY under systemd."""
+    """All of it. state_dir: where the session and the journal are; $STATE_DIRECTORY under systemd.
+
+    role: "all" takes in and serves; "api" only serves, beside one that takes in, and needs no [telegram].
+    """
 
     state_dir: FilePath = Field(
         default_factory=_default_state_dir, description="folder of session and journal"
+    )
+    role: Literal["all", "api"] = Field(
+        "all", description='"all", or "api" for a process that only serves, from the same database and cache'
     )
     telegram: TelegramSettings
     session_backup: SessionBackupSettings = SessionBackupSettings()
@@ -333,6 +379,9 @@ class Settings(Section):
         if not isinstance(folder, str | Path):
             return data
         filled = dict(data)
+        if data.get("role") == ROLE_API and isinstance(data.get("telegram", {}), dict):
+            # It signs in nowhere.
+            filled["telegram"] = {"api_id": 1, "api_hash": "unused", **data.get("telegram", {})}
         for section, name, file in (
             ("telegram", "session_file", "telewarden.session"),
             ("journal", "file", "journal.sqlite"),

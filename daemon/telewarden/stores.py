@@ -25,6 +25,14 @@ class Stores:
     cache: Cache | None
 
 
+@dataclass(frozen=True, slots=True)
+class SharedStores:
+    """What several processes share. cache: None where none is configured."""
+
+    database: Database
+    cache: Cache | None
+
+
 async def refused_schema(settings: Settings) -> str | None:
     """Why this version must not touch that database: another, newer one has upgraded it.
 
@@ -42,7 +50,6 @@ async def refused_schema(settings: Settings) -> str | None:
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Journal, database and cache as the settings name them. A damaged journal is told. Raises JournalError."""
-    database = settings.database
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(
             open_journal(
@@ -54,8 +61,16 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         )
         if journal.salvaged is not None:
             _tell_salvaged(journal.salvaged)
-        stores = Stores(
-            journal=journal,
+        shared = await stack.enter_async_context(open_shared_stores(settings))
+        yield Stores(journal=journal, database=shared.database, cache=shared.cache)
+
+
+@asynccontextmanager
+async def open_shared_stores(settings: Settings) -> AsyncIterator[SharedStores]:
+    """Database and cache as the settings name them."""
+    database = settings.database
+    async with AsyncExitStack() as stack:
+        yield SharedStores(
             database=await stack.enter_async_context(
                 open_database(
                     database.dsn.get_secret_value(),
@@ -72,7 +87,6 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             if settings.cache.url is not None
             else None,
         )
-        yield stores
 
 
 def _tell_salvaged(salvaged: Salvaged) -> None:
@@ -93,6 +107,9 @@ def _cache(settings: Settings) -> AbstractAsyncContextManager[Cache]:
     assert cache.url is not None
     return open_cache(
         cache.url.get_secret_value(),
+        sentinels=cache.sentinel_addresses,
+        sentinel_username=cache.sentinel_username,
+        sentinel_password=cache.sentinel_password.get_secret_value() if cache.sentinel_password else None,
         prefix=cache.prefix,
         timeout_s=cache.timeout_s,
         body_ttl_s=cache.body_ttl_s,

@@ -15,16 +15,27 @@ from telewarden_http.app import replace_keys
 from telewarden_http.settings import ApiSettings, is_loopback
 
 
-def make_takers(
-    app: Quart, writer: Writer, listener: Listener, channels: ChannelSet, lost_cache: Callable[[str], object]
-) -> dict[str, Taker]:
-    """By the setting's name. lost_cache: told that the cache may lack what a channel has stored."""
+def serving_takers(app: Quart) -> dict[str, Taker]:
+    """Those of every process that serves."""
 
     def log_(settings: Settings) -> None:
         logs.configure(settings.log.level, settings.log.format)
 
     def keys(settings: Settings) -> None:
         replace_keys(app, api_settings(settings))
+
+    return {
+        "log.level": log_,
+        "log.format": log_,
+        "http.api_keys": keys,
+        "http.gateway_token": keys,
+    }
+
+
+def make_takers(
+    app: Quart, writer: Writer, listener: Listener, channels: ChannelSet, lost_cache: Callable[[str], object]
+) -> dict[str, Taker]:
+    """By the setting's name. lost_cache: told that the cache may lack what a channel has stored."""
 
     def batches(settings: Settings) -> None:
         writer.batch_size = settings.database.batch_size
@@ -46,13 +57,9 @@ def make_takers(
     def first_read(settings: Settings) -> None:
         channels.first_read = settings.telegram.first_read
 
-    return {
+    return serving_takers(app) | {
         "telegram.channels": channels_,
         "telegram.first_read": first_read,
-        "log.level": log_,
-        "log.format": log_,
-        "http.api_keys": keys,
-        "http.gateway_token": keys,
         "database.batch_size": batches,
         "database.batch_age_s": batches,
         "telegram.recheck_window": intervals,

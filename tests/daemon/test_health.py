@@ -1,7 +1,7 @@
 """What is told of troubles that come and go, and which signs of life the workers give."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -9,8 +9,8 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from telewarden.app import log_blocked_loop
-from telewarden.health import Damping
+from telewarden.damping import Damping
+from telewarden.serving import log_blocked_loop
 from telewarden.storage.cache import CacheUnavailable
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.signal import Signal
@@ -171,7 +171,10 @@ async def test_the_redis_worker_beats_while_redis_is_known_to_be_down() -> None:
             self.asked = 0
             self.enough = anyio.Event()
 
-        async def history(self) -> str:
+        async def follow(self, moved: Callable[[], None]) -> None:
+            pass
+
+        async def connect(self) -> str:
             self.asked += 1
             if self.asked == 2:
                 self.enough.set()

@@ -49,6 +49,7 @@ def test_every_secret_is_known_as_one() -> None:
         "telegram.api_hash",
         "database.dsn",
         "cache.url",
+        "cache.sentinel_password",
         "http.api_keys",
         "http.gateway_token",
     }
@@ -156,6 +157,28 @@ def test_every_form_of_cache_url_is_taken(url: str) -> None:
     found = settings("cache", url=url).cache.url
     assert found is not None
     assert found.get_secret_value() == url
+
+
+def test_with_sentinels_the_url_names_the_master() -> None:
+    sentinels = ["127.0.0.1:26379", "[::1]:26380"]
+    found = settings("cache", url="redis://:secret@mymaster/0", sentinels=sentinels).cache
+    assert found.sentinel_addresses == [("127.0.0.1", 26379), ("::1", 26380)]
+
+
+@pytest.mark.parametrize(
+    ("url", "sentinels", "expected"),
+    [
+        ("redis://:secret@127.0.0.1:6379/0", ["127.0.0.1:26379"], "names the master as they know it"),
+        ("unix:///run/valkey.sock", ["127.0.0.1:26379"], "names the master as they know it"),
+        ("", ["127.0.0.1:26379"], "names the master as they know it"),
+        ("redis://mymaster", ["127.0.0.1"], "host:port"),
+        ("redis://mymaster", ["127.0.0.1:1", "127.0.0.1:1"], "each address once"),
+    ],
+)
+def test_sentinels_that_do_not_fit_the_url_are_refused(url: str, sentinels: list[str], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected) as caught:
+        settings("cache", url=url, sentinels=sentinels)
+    assert "secret" not in str(caught.value)
 
 
 def test_no_secret_is_in_a_representation() -> None:

@@ -46,6 +46,22 @@ def test_an_older_text_is_stale_also_of_a_deleted_message() -> None:
     assert KEY in judged(Truth("new", True), Stored("old", "deleted")).stale
 
 
+def test_a_message_that_a_later_poll_left_out_is_omitted_unless_it_was_deleted() -> None:
+    got = polled()
+    got.left_out.append(KEY)
+    assert KEY in judged(Truth("new", False), Stored("new", "published"), got=got).omitted
+    assert judged(Truth("new", True), Stored("new", "deleted"), got=got).clean
+
+
+def test_polls_that_go_back_to_an_older_text_are_stale() -> None:
+    got = polled("old")
+    rows = [(KEY, Stored("new", "published"))]
+    for served, clean in ((["old", "new"], True), (["old", "newest", "new"], False)):
+        got.received[KEY].texts[:] = served
+        texts = {KEY: ["old", "new", "newest"]}
+        assert judge({KEY: Truth("new", False)}, rows, got, texts=texts).clean is clean
+
+
 def test_a_deletion_that_was_missed_is_stale() -> None:
     assert KEY in judged(Truth("new", True), Stored("new", "published")).stale
 

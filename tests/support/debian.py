@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+REDIS = Path("/usr/bin/redis-server")
+
 
 def needed(path: Path, package: str) -> Path:
     """The path, if it is there."""
@@ -14,3 +16,9 @@ def needed(path: Path, package: str) -> Path:
             pytest.fail(why)
         pytest.skip(why)
     return path
+
+
+def cache_program(name: str) -> Path | None:
+    """The program of a cache server, as `EmbeddedValkey.start` takes it: "valkey" for the wheel's, "redis" for
+    Debian's, which is a Sentinel too."""
+    return None if name == "valkey" else needed(REDIS, "redis-server")

@@ -15,8 +15,14 @@ def run(
         bool,
         typer.Option("--sandbox", help="Use an embedded PostgreSQL and Valkey, kept in the state folder."),
     ] = False,
+    role: Annotated[
+        str | None,
+        typer.Option("--role", help='"all", or "api" to serve only, beside a process that takes in.'),
+    ] = None,
 ) -> None:
     """Take in the configured channels and serve them, until stopped."""
+    if role is not None:
+        set_ = [*(set_ or ()), f"role={role}"]
     if sandbox:
         from telewarden.sandbox.embedded import run_with_servers
 

@@ -7,7 +7,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from telewarden.sandbox import bench_end_to_end, bench_intake, bench_storage, bench_supervision
+from telewarden.sandbox import bench_cache, bench_end_to_end, bench_intake, bench_storage, bench_supervision
 from telewarden.sandbox.figures import Figure
 
 GROUPS: dict[str, Callable[[], Awaitable[dict[str, Figure]]]] = {
@@ -15,6 +15,7 @@ GROUPS: dict[str, Callable[[], Awaitable[dict[str, Figure]]]] = {
     "supervision": bench_supervision.measure,
     "intake": bench_intake.measure,
     "storage": bench_storage.measure,
+    "cache": bench_cache.measure,
 }
 """Every group that can be measured."""
 

@@ -5,11 +5,10 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import anyio
 import asyncpg
@@ -19,6 +18,7 @@ from telewarden.messages import Acknowledged, Content, merge
 from telewarden.sandbox.alone import AloneContext
 from telewarden.sandbox.figures import Figure
 from telewarden.sandbox.postgres import EmbeddedPostgres
+from telewarden.sandbox.timing import ms, p95
 from telewarden.storage.acceptance import Channel, Seen
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database, open_database
@@ -175,7 +175,7 @@ async def _draining(folder: Path, dsn: str) -> dict[str, Figure]:
             tasks.cancel_scope.cancel()
     return {
         "drain_beside_live": Figure(count / drained_s, "events/s", float(SIZES.live_per_s), ">=", 1000.0),
-        "live_accept_p95": Figure(_p95(accepted_ms or [0.0]), "ms", await _fsync_p95_ms(folder), "<=", 50.0),
+        "live_accept_p95": Figure(p95(accepted_ms or [0.0]), "ms", await _fsync_p95_ms(folder), "<=", 50.0),
     }
 
 
@@ -207,13 +207,13 @@ async def _poll_and_ask(
     """Milliseconds of polls, and of the bare query: in turn, so that what else the machine does hits both."""
     polls, bare = [], []
     for _ in range(SIZES.polls):
-        polls.append(await _ms(lambda: parts.reader.unprocessed(query)))
-        bare.append(await _ms(lambda: parts.bare.fetch(statement("waiting_open"), *asked)))
+        polls.append(await ms(lambda: parts.reader.unprocessed(query)))
+        bare.append(await ms(lambda: parts.bare.fetch(statement("waiting_open"), *asked)))
     return polls, bare
 
 
-async def fill_table(bare: "asyncpg.Connection[asyncpg.Record]", count: int) -> None:
-    """Rows over the last 30 days, in CHANNELS channels; the newest 200 of each wait."""
+async def fill_table(bare: "asyncpg.Connection[asyncpg.Record]", count: int, waiting: int = 200) -> None:
+    """Rows over the last 30 days, in CHANNELS channels; the newest of each wait, so many."""
     await bare.execute(
         "select telegram_gateway.add_day((now() at time zone 'UTC')::date - n) from generate_series(0, 30) n"
     )
@@ -222,13 +222,14 @@ async def fill_table(bare: "asyncpg.Connection[asyncpg.Record]", count: int) -> 
         insert into telegram_gateway.messages
             (channel_id, message_id, status, received_at, created_at, telegram_date, text, published_at)
         select ($1 - g % $3)::text, g,
-            case when g > $2 - 200 * $3 then 'received' else 'published' end, at, at, at,
-            'BUY PETR4 @ ' || g || ' stop 30', case when g > $2 - 200 * $3 then null else at end
+            case when g > $2 - $4 * $3 then 'received' else 'published' end, at, at, at,
+            'BUY PETR4 @ ' || g || ' stop 30', case when g > $2 - $4 * $3 then null else at end
         from (select g, now() - interval '30 days' * ($2 - g) / $2 as at from generate_series(1, $2::bigint) g) s
         """,
         CHANNEL,
         count,
         CHANNELS,
+        waiting,
         timeout=600,
     )
     await bare.execute(
@@ -249,14 +250,14 @@ async def _acknowledging(folder: Path, dsn: str) -> dict[str, Figure]:
             async def client(number: int, turns: int, times: list[float] = times) -> None:
                 for turn in range(turns):
                     event = Acknowledged(CHANNEL, number * 100_000 + turn, "bench", 0)
-                    times.append(await _ms(lambda event=event: parts.journal.append(lambda _: [event])))  # type: ignore[misc]
+                    times.append(await ms(lambda event=event: parts.journal.append(lambda _: [event])))  # type: ignore[misc]
 
             floor = await _fsync_p95_ms(folder)
             async with anyio.create_task_group() as tasks:
                 for number in range(at_once):
                     tasks.start_soon(client, number, max(1, SIZES.acknowledgements // at_once))
             floor = max(floor, await _fsync_p95_ms(folder))
-            figures[f"acknowledge_p95_{at_once}"] = Figure(_p95(times), "ms", floor, "<=", 2.0, of="ratio")
+            figures[f"acknowledge_p95_{at_once}"] = Figure(p95(times), "ms", floor, "<=", 2.0, of="ratio")
     return figures
 
 
@@ -273,14 +274,4 @@ async def _fsync_p95_ms(folder: Path) -> float:
                 times.append((time.perf_counter() - began) * 1000)
         return times
 
-    return _p95(await anyio.to_thread.run_sync(sync))
-
-
-async def _ms(call: Callable[[], Awaitable[Any]]) -> float:
-    began = time.perf_counter()
-    await call()
-    return (time.perf_counter() - began) * 1000
-
-
-def _p95(times: Sequence[float]) -> float:
-    return sorted(times)[int(len(times) * 0.95)]
+    return p95(await anyio.to_thread.run_sync(sync))

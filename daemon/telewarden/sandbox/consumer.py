@@ -17,11 +17,15 @@ _ACKNOWLEDGERS = 8
 @dataclass
 class Received:
     """What a consumer got of one message: its text, the time (wall clock, ms) of its first poll, and the how-manieth
-    acknowledgement that was answered 200 it was; None before."""
+    acknowledgement that was answered 200 it was; None before. texts: each text that a poll changed it to, in order."""
 
     text: str | None
     polled_at_ms: float
     number: int | None = None
+    texts: list[str | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.texts.append(self.text)
 
     @property
     def acknowledged(self) -> bool:
@@ -34,13 +38,15 @@ class Consumption:
     """What a consumer got, by (channel, message id), and what it noticed.
 
     acknowledged: how many acknowledgements were answered 200. served_again: polls that served a message after its
-    acknowledgement was answered. sources: answered polls by source.
+    acknowledgement was answered. left_out: polls without a message that an earlier one had served, though nothing had
+    been done to acknowledge it, and though there was room. sources: answered polls by source.
     answers: (when, wall clock in ms, and source) of each. errors: answers that were not 2xx, and requests without an
     answer, by kind.
     """
 
     received: dict[tuple[int, int], Received] = field(default_factory=dict)
     served_again: list[tuple[int, int]] = field(default_factory=list)
+    left_out: list[tuple[int, int]] = field(default_factory=list)
     sources: dict[str, int] = field(default_factory=dict)
     answers: list[tuple[float, str]] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
@@ -68,6 +74,7 @@ class Consumer:
     """Polls every channel, an interval after each answer, and acknowledges what it got.
 
     interval_s: in seconds. names_channel: send the channel with an acknowledgement, which the old consumer does not.
+    hold_s: how long it keeps a message before it acknowledges it; polls must go on to serve it meanwhile.
     """
 
     def __init__(
@@ -79,8 +86,11 @@ class Consumer:
         interval_s: float,
         name: str,
         names_channel: bool = False,
+        hold_s: float = 0.0,
     ) -> None:
         self._names_channel = names_channel
+        self._hold_ms = hold_s * 1000
+        self._open: dict[int, set[tuple[int, int]]] = {channel_id: set() for channel_id in channel_ids}
         self._channel_ids = channel_ids
         self._interval_s = interval_s
         self._name = name
@@ -134,17 +144,23 @@ class Consumer:
         """Note what an answer holds; returns what is new. acknowledged: how many were before the poll began."""
         now_ms = time.time() * 1000
         new = []
-        for message in self._decode(body).data:
+        messages = self._decode(body).data
+        if len(messages) < LIMIT:
+            served = {(channel_id, int(message.message_id)) for message in messages}
+            self.got.left_out += self._open[channel_id] - served
+        for message in messages:
             key = (channel_id, int(message.message_id))
             text = message.text if message.text is not None else message.caption
             before = self.got.received.get(key)
             if before is None:
                 self.got.received[key] = Received(text, now_ms)
+                self._open[channel_id].add(key)
                 new.append(key)
             elif before.number is not None and before.number <= acknowledged:
                 self.got.served_again.append(key)
-            else:
+            elif text != before.text:
                 before.text = text
+                before.texts.append(text)
         return new
 
     async def _acknowledge_for_ever(self, found: "anyio.abc.ObjectReceiveStream[tuple[int, int]]") -> None:
@@ -153,7 +169,12 @@ class Consumer:
                 body: dict[str, object] = {"messageIds": [str(message_id)], "processedBy": self._name}
                 if self._names_channel:
                     body["channel"] = str(channel_id)
-                while not self.got.received[channel_id, message_id].acknowledged:
+                message = self.got.received[channel_id, message_id]
+                if (early_ms := message.polled_at_ms + self._hold_ms - time.time() * 1000) > 0:
+                    await anyio.sleep(early_ms / 1000)
+                # A poll that is under way may or may not serve it from now on.
+                self._open[channel_id].discard((channel_id, message_id))
+                while not message.acknowledged:
                     try:
                         answer = await self._client.post("/api/messages/mark-processed", json=body)
                     except httpx.HTTPError as error:
@@ -162,7 +183,7 @@ class Consumer:
                         continue
                     if answer.status_code == 200:
                         self.got.acknowledged += 1
-                        self.got.received[channel_id, message_id].number = self.got.acknowledged
+                        message.number = self.got.acknowledged
                     else:
                         self.got.count_error(f"acknowledge: {answer.status_code}")
                         await anyio.sleep(_RETRY_S)

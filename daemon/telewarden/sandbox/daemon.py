@@ -148,7 +148,7 @@ class DaemonProcess:
     def _is_ready(health: dict[str, object] | None, connected: bool, caught_up: bool) -> bool:
         if health is None or health.get("status") != "healthy":
             return False
-        telegram = health.get("telegram")
+        telegram = health.get("telegram", {})
         if not isinstance(telegram, dict):
             return False
         return (not connected or bool(telegram.get("connected"))) and (

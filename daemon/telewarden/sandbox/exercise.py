@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ import anyio
 from telewarden.sandbox.consumer import Consumer
 from telewarden.sandbox.poster import Poster
 from telewarden.sandbox.stack import CONSUMER, Stack
-from telewarden.sandbox.verdict import Id, Verdict, judge
+from telewarden.sandbox.verdict import Id, Stored, Verdict, judge
 
 POLL_INTERVAL_S = 0.02
 """Between a poll's answer and the next poll of that channel; the live consumer takes 5 s."""
@@ -70,6 +70,7 @@ class Result:
             "polled": self.polled,
             "acknowledged": self.acknowledged,
             "lost": len(self.verdict.lost),
+            "omitted": len(self.verdict.omitted),
             "duplicated": len(self.verdict.duplicated),
             "stale": len(self.verdict.stale),
             "latency_ms": self.latency_ms,
@@ -82,7 +83,11 @@ class Result:
 
 @dataclass
 class Exercise:
-    """One run, and what can be watched of it while it goes on."""
+    """One run, and what can be watched of it while it goes on.
+
+    hold_s: how long the consumer keeps a message before it acknowledges it. before: messages of earlier exercises on
+    the same stack, all acknowledged: not judged again, and not to be served again.
+    """
 
     stack: Stack
     seconds: float
@@ -90,6 +95,8 @@ class Exercise:
     faults: Sequence[Fault] = ()
     seed: int = 1
     poll_interval_s: float = POLL_INTERVAL_S
+    hold_s: float = 0.0
+    before: Set[Id] = frozenset()
     outages: list[Outage] = field(default_factory=list)
     phase: str = "starting"
 
@@ -102,6 +109,7 @@ class Exercise:
             stack.channel_ids,
             interval_s=self.poll_interval_s,
             name=CONSUMER,
+            hold_s=self.hold_s,
         )
         self.began_s = time.monotonic()
 
@@ -132,12 +140,24 @@ class Exercise:
         """Until nothing differs any more and everything is acknowledged; then, or when time is up, the verdict."""
         deadline = time.monotonic() + _SETTLE_S
         while True:
-            truth, rows = await self.stack.truth(), await self.stack.rows()
-            verdict = judge(truth, rows, self.consumer.got, self.never_shown(), self.shown_texts())
+            verdict = await self._verdict()
             all_acknowledged = all(r.acknowledged for r in self.consumer.got.received.values())
-            if (verdict.clean and all_acknowledged) or time.monotonic() > deadline or verdict.duplicated:
+            if (verdict.clean and all_acknowledged) or time.monotonic() > deadline or verdict.settled:
                 return verdict
             await anyio.sleep(0.2)
+
+    async def _verdict(self) -> Verdict:
+        truth, rows = await self.stack.truth(), await self._rows()
+        own = {key: message for key, message in truth.items() if key not in self.before}
+        got, written = self.consumer.got, self.poster.done.texts
+        texts = {key: [text for _, text in versions] for key, versions in written.items()}
+        verdict = judge(own, rows, got, self.never_shown(), self.shown_texts(), texts)
+        for key in got.received.keys() & self.before:
+            verdict.duplicated[key] = "served again, acknowledged long before"
+        return verdict
+
+    async def _rows(self) -> list[tuple[Id, Stored]]:
+        return [(key, row) for key, row in await self.stack.rows() if key not in self.before]
 
     def never_shown(self) -> set[Id]:
         """Messages that were posted and deleted while the daemon was down (or had them in flight when it died)."""
@@ -183,7 +203,7 @@ class Exercise:
             posted=len(self.poster.done.posted_at_ms),
             edited=self.poster.done.edited,
             deleted=self.poster.done.deleted,
-            stored=len(await self.stack.rows()),
+            stored=len(await self._rows()),
             polled=len(self.consumer.got.received),
             acknowledged=self.consumer.got.acknowledged,
             verdict=verdict,

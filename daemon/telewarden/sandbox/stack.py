@@ -13,6 +13,7 @@ from telewarden.sandbox.ports import free_port
 from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.sandbox.telegram.control import Control
 from telewarden.sandbox.telegram.process import LocalTelegram
+from telewarden.sandbox.topology import Topology
 from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden.sandbox.verdict import Id, Stored, Truth
 
@@ -23,7 +24,7 @@ IDS_APART = 1_000_000
 
 @dataclass
 class Stack:
-    """The running parts. channel_ids: marked ids, as consumers write them."""
+    """The running parts. channel_ids: marked ids, as consumers write them. valkey: with a topology, its first node."""
 
     folder: Path
     postgres: EmbeddedPostgres
@@ -32,6 +33,7 @@ class Stack:
     control: Control
     daemon: DaemonProcess
     channel_ids: tuple[int, ...]
+    topology: Topology | None = None
 
     async def truth(self) -> dict[Id, Truth]:
         """Every message that Telegram has or had."""
@@ -57,15 +59,24 @@ class Stack:
 
 @asynccontextmanager
 async def start_stack(
-    folder: Path, *, channels: int = 3, settings: Mapping[str, Mapping[str, object]] | None = None
+    folder: Path,
+    *,
+    channels: int = 3,
+    settings: Mapping[str, Mapping[str, object]] | None = None,
+    topology: Topology | None = None,
 ) -> AsyncIterator[Stack]:
     """Start everything except the daemon, which is ready to be started; end everything with the context.
 
-    settings: more settings for the daemon, by section.
+    settings: more settings for the daemon, by section. topology: the cache, running, in place of a single Valkey; who
+    started it stops it.
     """
     async with AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(EmbeddedPostgres.start(folder / "postgres"))
-        valkey = await stack.enter_async_context(EmbeddedValkey.start(folder / "valkey"))
+        if topology is not None:
+            valkey, cache = topology.nodes[0], topology.cache_settings
+        else:
+            valkey = await stack.enter_async_context(EmbeddedValkey.start(folder / "valkey"))
+            cache = {"url": valkey.url}
         telegram = await stack.enter_async_context(
             LocalTelegram.start(folder / "telegram", channels=channels)
         )
@@ -84,7 +95,7 @@ async def start_stack(
                 "channels": list(channel_ids),
             },
             "database": {"dsn": postgres.dsn, "auto_migrate": True},
-            "cache": {"url": valkey.url},
+            "cache": cache,
             "journal": {"file": str(folder / "state" / "journal.sqlite")},
             "http": {"port": port, "api_keys": {CONSUMER: api_key}},
             "log": {"format": "console"},
@@ -101,6 +112,6 @@ async def start_stack(
             api_key=api_key,
         )
         try:
-            yield Stack(folder, postgres, valkey, telegram, control, daemon, channel_ids)
+            yield Stack(folder, postgres, valkey, telegram, control, daemon, channel_ids, topology)
         finally:
             daemon.kill()

@@ -1,11 +1,14 @@
-"""An embedded Valkey, from the wheel's program: a child of this process, on 127.0.0.1, keeping nothing on disk."""
+"""An embedded Valkey, from the wheel's program: a child of this process, on 127.0.0.1, keeping nothing on disk.
+
+It may be a Sentinel, and another program that speaks the same protocol, such as a Redis; see `topology` for several.
+"""
 
 import importlib.util
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import redis.asyncio
@@ -17,6 +20,7 @@ from telewarden.sandbox.ports import HOST, free_port
 from telewarden.sandbox.processes import ServerFailed, ServerProcess
 
 _DUMP = "dump.rdb"
+_NAMES = {"valkey-server": "Valkey", "redis-server": "Redis"}
 _START_S, _STOP_S, _ASK_S = 30.0, 5.0, 2.0
 
 
@@ -36,9 +40,12 @@ def embedded_program() -> Path:
 class EmbeddedValkey:
     """A running Valkey. Made by `start`."""
 
-    def __init__(self, process: ServerProcess, *, port: int, password: str, log_file: Path) -> None:
+    def __init__(
+        self, process: ServerProcess, *, port: int, password: str, log_file: Path, dump: Path
+    ) -> None:
         self._process = process
         self._password = password
+        self._dump = dump
         self.port = port
         self.log_file = log_file
 
@@ -52,15 +59,17 @@ class EmbeddedValkey:
         port: int = 0,
         password: str | None = None,
         extra_config: Sequence[str] = (),
+        program: Path | None = None,
+        sentinel: bool = False,
     ) -> AsyncIterator[Self]:
         """Start a server; stop it at the end of the context. A server that is started again is empty.
 
         directory: where its configuration and its log are; None: a new temporary one. keep: leave them there at the
         end. port: 0 for a free one. password: None for a generated one. extra_config: more lines for its
-        configuration. Raises ServerFailed.
+        configuration. program: None for the wheel's. sentinel: start it as a Sentinel. Raises ServerFailed.
         """
         account = server_account()
-        program = embedded_program()
+        program = program or embedded_program()
         async with private_directory(
             "valkey", directory, valuable=_DUMP, keep=keep, account=account
         ) as place:
@@ -75,18 +84,21 @@ class EmbeddedValkey:
                 "daemonize no",
                 "appendonly no",
                 'save ""',
+                # A replica's first copy of its master would be found by its next start.
+                "rdb-del-sync-files yes",
                 *extra_config,
             )
             place.write_private(configuration, "".join(f"{line}\n" for line in lines))
             process = ServerProcess(
-                "Valkey",
-                [program, configuration],
+                f"{_NAMES.get(program.name, program.name)}{' Sentinel' if sentinel else ''}",
+                [program, configuration, *(["--sentinel"] if sentinel else [])],
                 folder=place.data,
                 log_file=place.log_file,
                 account=account,
                 stop_signal=signal.SIGTERM,
             )
-            server = cls(process, port=port, password=password, log_file=place.log_file)
+            dump = place.data / _DUMP
+            server = cls(process, port=port, password=password, log_file=place.log_file, dump=dump)
             try:
                 await server._start()
                 yield server
@@ -109,6 +121,21 @@ class EmbeddedValkey:
         """It has not been stopped or killed, and has not ended."""
         return self._process.running
 
+    @asynccontextmanager
+    async def connect(self, timeout_s: float = _ASK_S) -> AsyncIterator[Any]:
+        """A client of it that decodes answers, waits so long for each and tries nothing twice.
+
+        Without its types, which leave open whether answers have to be awaited.
+        """
+        async with redis.asyncio.Redis.from_url(
+            self.url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=None,
+            decode_responses=True,
+        ) as client:
+            yield client
+
     async def stop(self) -> None:
         """Ask it to end; killed if it does not within seconds."""
         await self._process.stop(_STOP_S)
@@ -118,8 +145,10 @@ class EmbeddedValkey:
         await self._process.kill()
 
     async def restart(self) -> None:
-        """Start it again, empty, on the same port; stop it first if it runs. Raises ServerFailed."""
+        """Start it again, empty, on the same port; stop it first if it runs. What it, or a Sentinel, has written to
+        its configuration stays. Raises ServerFailed."""
         await self.stop()
+        self._dump.unlink(missing_ok=True)
         await self._start()
 
     def suspend(self) -> None:
@@ -134,9 +163,7 @@ class EmbeddedValkey:
         await self._process.start(self._answers, _START_S)
 
     async def _answers(self) -> bool:
-        async with redis.asyncio.Redis.from_url(
-            self.url, socket_timeout=_ASK_S, socket_connect_timeout=_ASK_S, retry=None
-        ) as client:
+        async with self.connect() as client:
             try:
                 return bool(await client.ping())
             except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):

@@ -1,6 +1,6 @@
 """Compares, id by id, what Telegram has, what the database holds and what a consumer got. Pure."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from telewarden.sandbox.consumer import Consumption
@@ -27,16 +27,22 @@ class Stored:
 
 @dataclass(slots=True)
 class Verdict:
-    """The differences, each with the messages that it concerns and why."""
+    """The differences, each with the messages that it concerns and why. omitted: by one poll, not by others."""
 
     lost: dict[Id, str] = field(default_factory=dict)
+    omitted: dict[Id, str] = field(default_factory=dict)
     duplicated: dict[Id, str] = field(default_factory=dict)
     stale: dict[Id, str] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
         """No difference at all."""
-        return not (self.lost or self.duplicated or self.stale)
+        return not (self.lost or self.omitted or self.duplicated or self.stale)
+
+    @property
+    def settled(self) -> bool:
+        """Some difference can no longer go away."""
+        return bool(self.omitted or self.duplicated)
 
     def lines(self, at_most: int = 20) -> list[str]:
         """What to tell a person."""
@@ -44,6 +50,7 @@ class Verdict:
             f"{kind}: channel {channel}, message {message}: {why}"
             for kind, differences in (
                 ("lost", self.lost),
+                ("omitted", self.omitted),
                 ("duplicated", self.duplicated),
                 ("stale", self.stale),
             )
@@ -58,13 +65,14 @@ def judge(
     got: Consumption,
     never_shown: Set[Id] = frozenset(),
     shown_texts: Mapping[Id, Set[str]] | None = None,
+    texts: Mapping[Id, Sequence[str]] | None = None,
 ) -> Verdict:
     """Compare.
 
     A message that was deleted on Telegram before a poll could serve it need not have been polled. never_shown: messages
     that were posted and deleted while no daemon ran: Telegram shows them to nobody, so they may be missing altogether.
     shown_texts: of messages that were deleted while no daemon ran, the texts that Telegram may have shown last; it
-    shows no later one to anybody.
+    shows no later one to anybody. texts: all that a message had, in order, by which polls that go back are found.
     """
     verdict = Verdict()
     stored: dict[Id, Stored] = {}
@@ -76,6 +84,13 @@ def judge(
         verdict.duplicated[key] = "a row that Telegram does not know"
     for key in got.served_again:
         verdict.duplicated[key] = "served again after its acknowledgement"
+    for key in got.left_out:
+        # One that is deleted goes at that moment, which is not known to the consumer.
+        if key in truth and not truth[key].deleted:
+            verdict.omitted[key] = "left out of a poll after an earlier one had served it"
+    for key, written in (texts or {}).items():
+        if key in got.received and _goes_back(got.received[key].texts, written):
+            verdict.stale[key] = "polls gave an older text after a newer one"
     for key, message in truth.items():
         found = stored.get(key)
         if found is None and message.deleted and key in never_shown:
@@ -94,3 +109,9 @@ def judge(
         elif not message.deleted and found.status == "deleted":
             verdict.stale[key] = "deleted in the database, not on Telegram"
     return verdict
+
+
+def _goes_back(served: Sequence[str | None], written: Sequence[str]) -> bool:
+    """The texts that polls gave are not in the order of those that were written."""
+    order = [written.index(text) for text in served if text in written]
+    return order != sorted(order)

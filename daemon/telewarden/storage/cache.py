@@ -1,32 +1,49 @@
 """The cache through redis-py: a few atomic scripts, each of which first makes sure of the server that it runs on."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
+from uuid import UUID
 
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from telewarden.messages import State, message_uuid
+from telewarden.storage.cache_errors import Kind, Problem, classify, problem
+from telewarden.storage.cache_servers import (
+    CacheAddress,
+    FixedServer,
+    SentinelServers,
+    Servers,
+    client_for,
+)
 
-_TURN_S = 2.0
+T = TypeVar("T")
 ANSWER_BYTES = 8 * 1024 * 1024
 """The most that a poll takes from the cache: more may not come within its time-out, which would look like an outage."""
 RECENT_LENGTH = 1_000
 """How many message ids `telegram:channel:{id}:recent` keeps."""
 
 
+_REPLICATES = "if redis.replicate_commands then redis.replicate_commands() end\n"
+"""Redis 6.2 may be told (`lua-replicate-commands no`) to repeat scripts on replicas, and then lets none write after
+INFO; newer ones always repeat what a script did."""
+
+
 class CacheUnavailable(Exception):
-    """The cache does not answer, or not in time; what it was asked to do may or may not have happened."""
+    """The cache does not do what it is asked, or not in time; it may have happened all the same.
 
+    what: what is wrong; in words only, for a server that is not even asked.
+    """
 
-class CacheUnfit(CacheUnavailable):
-    """The server answers, but may throw keys away, so that nothing in it is proven."""
+    def __init__(self, what: Problem | str) -> None:
+        self.problem = what if isinstance(what, Problem) else Problem(Kind.UNREACHABLE, what)
+        super().__init__(self.problem.text)
 
 
 class HistoryChanged(Exception):
@@ -57,22 +74,28 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A channel's pending messages one by one, oldest first: ids, members, bodies (None: expired), and which of the ids
-    that were asked about are done."""
+class Whole:
+    """The bodies of a channel's pending messages, oldest first."""
 
-    message_ids: Sequence[int]
-    members: Sequence[str]
-    bodies: Sequence[bytes | None]
-    done: frozenset[int]
+    bodies: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """A channel's pending messages, oldest first, their bodies joined by commas."""
+class Waiting:
+    """A pending message. id: which decides between equal times of arrival. body: None where it has expired."""
 
-    count: int
-    bodies: bytes
+    message_id: int
+    received_at_us: int
+    id: UUID
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A channel's pending messages one by one, oldest first; and which of the ids that were asked about are done."""
+
+    waiting: Sequence[Waiting]
+    done: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +118,8 @@ class Cache:
 
     def __init__(
         self,
-        client: "redis.asyncio.Redis",
+        servers: Servers,
+        client_of: Callable[[CacheAddress], "redis.asyncio.Redis"],
         *,
         prefix: str,
         body_ttl_s: int,
@@ -103,38 +127,73 @@ class Cache:
         tombstone_ttl_s: int,
         pending_bound: int,
     ) -> None:
-        self._client = client
+        self._servers, self._client_of = servers, client_of
+        self.address: CacheAddress | None = None
+        """The server that is asked; None before the first `connect`."""
+        self.errors: Counter[Kind] = Counter()
+        """What was wrong, how often."""
+        self.problem: Problem | None = None
+        """What was wrong the last time."""
+        self._server: _Server | None = None
         self._prefix = prefix
         self._settings = (body_ttl_s, tombstone_ttl_s, dedup_ttl_s, pending_bound, RECENT_LENGTH)
-        self._apply, self._read, self._clear, self._mark = (
-            client.register_script(_script(name)) for name in ("apply", "read", "clear", "mark")
-        )
+
+    async def connect(self) -> str:
+        """Find the master and ask it from now on; returns its replication history, as `history` does."""
+        try:
+            address = await self._servers.master()
+        except RedisError as error:
+            raise self._unavailable(Problem(Kind.NO_MASTER, str(error))) from error
+        if address != self.address:
+            before, self._server = self._server, _Server(self._client_of(address))
+            self.address = address
+            if before is not None:
+                # Who still waits for an answer of the old one gets none, and asks the database.
+                await before.client.aclose()
+        return await self.history()
+
+    async def follow(self, moved: Callable[[], None]) -> None:
+        """Tell when the master is another server than the one that is asked. Without Sentinel it ends at once."""
+
+        def named(address: CacheAddress) -> None:
+            if self.address is not None and address != self.address:
+                moved()
+
+        await self._servers.follow(named)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._server is not None:
+            await self._server.client.aclose()
+        await self._servers.close()
 
     async def history(self) -> str:
         """The replication history (master_replid) of the master that is connected. Raises CacheUnavailable also
-        for a replica."""
-        info: dict[str, Any] = await self._call(self._client.info("replication"))
+        for a replica, a node of a cluster, and a server that throws keys away."""
+        info: dict[str, Any] = await self._call(self._connected().client.info())
         if info.get("role") != "master":
-            raise CacheUnavailable(f"the server is a {info.get('role')}, not a master")
-        await self.keeps()
+            raise self._unavailable(problem(Kind.READONLY))
+        if info.get("cluster_enabled"):
+            raise self._unavailable(problem(Kind.CLUSTER))
+        self._must_keep(info)
         return str(info["master_replid"])
 
     async def keeps(self) -> None:
-        """Make sure that the server throws no keys away. Raises CacheUnfit."""
-        memory: dict[str, Any] = await self._call(self._client.info("memory"))
-        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        """Make sure that the server throws no keys away. Raises CacheUnavailable."""
+        self._must_keep(await self._call(self._connected().client.info("memory")))
+
+    def _must_keep(self, memory: dict[str, Any]) -> None:
+        # Also volatile-*, which leaves the pending sets: a tombstone that is thrown away lets a message wait again.
+        policy = memory.get("maxmemory_policy", "not told")
         if int(memory.get("maxmemory", 0)) > 0 and policy != "noeviction":
-            raise CacheUnfit(
-                f"the server throws keys away when its memory is full (maxmemory-policy {policy}), so that messages "
-                "could be missing in it; set maxmemory-policy noeviction there"
-            )
+            raise self._unavailable(problem(Kind.EVICTS, f"maxmemory-policy is {policy}"))
 
     async def apply(self, history: str, writes: Iterable[Write]) -> None:
         """Apply operations, all or none."""
         arguments: list[str | bytes | int] = [self._prefix, history, *self._settings]
         for write in writes:
             arguments += self._arguments(write)
-        if await self._call(self._apply(args=arguments)) != 1:
+        if await self._run("apply", arguments) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     def _arguments(self, write: Write) -> list[str | bytes | int]:
@@ -152,60 +211,123 @@ class Cache:
 
     async def read(
         self, mark: str, channel_id: int, limit: int, *, listed: bool = False, ask: Sequence[int] = ()
-    ) -> Joined | Listed | Distrusted:
+    ) -> Whole | Listed | Distrusted:
         """A channel's pending messages, if the given mark proves them complete.
 
         listed: give them one by one even if all bodies are there. ask: message ids to look up tombstones for.
         """
         arguments = [self._prefix, mark, str(channel_id), limit, "1" if listed else "0", ANSWER_BYTES, *ask]
-        answer = await self._call(self._read(args=arguments))
-        kind = answer[0].decode()
-        if kind == "joined":
-            return Joined(answer[1], answer[2])
-        if kind == "listed":
-            members = [member.decode() for member in answer[1]]
-            done = frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag)
-            return Listed([int(member[37:]) for member in members], members, answer[2], done)
-        return Distrusted(kind)
+        answer = _answer(await self._run("read", arguments), ask)
+        if isinstance(answer, Distrusted) and answer.reason == "wrong type":
+            self._unavailable(problem(Kind.WRONG_TYPE))
+        return answer
+
+    async def read_proven(
+        self, history: str, channel_id: int, limit: int, *, needs_plain: bool
+    ) -> Whole | Listed | Distrusted:
+        """The same for a process that sets no marks: whoever's mark proves them, in this history.
+
+        needs_plain: only if every waiting message is a plain one (see only_plain.sql).
+        """
+        return await self.read(f"{history}:*:{'plain' if needs_plain else ''}", channel_id, limit)
+
+    async def drop_mark(self, history: str) -> bool:
+        """Take the proof away, so that the ingest process warms anew. Whether there was one, in this history."""
+        return bool(await self._run("mark", [self._prefix, f"{history}:", 0, "drop"]))
 
     async def seen(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
         """Which messages are known to have been taken in; of the others nothing is known. Needs no proof: what is there
         was put there by who took it in."""
         keys = [f"{self._prefix}dedup:{channel_id}:{message_id}" for message_id in message_ids]
-        found = await self._call(self._client.mget(keys))
+        found = await self._call(self._connected().client.mget(keys))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
-    async def clear(self, history: str) -> None:
-        """Forget the mark and the pending sets, in one step."""
-        if await self._call(self._clear(args=[self._prefix, history])) != 1:
+    async def clear(self, mark: str, channel_ids: Iterable[int] = ()) -> None:
+        """Forget the mark and the pending sets, in one step: the warm begins that may set this mark in the end.
+
+        channel_ids: of whom messages can be read afterwards.
+        """
+        if await self._run("clear", [self._prefix, mark, *map(str, channel_ids)]) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
-        """Declare the pending sets complete for so long."""
-        if await self._call(self._mark(args=[self._prefix, mark, lease_ms, "set"])) != 1:
-            raise HistoryChanged("the cache's replication history changed")
+        """Declare the pending sets complete for so long. May be repeated. Raises HistoryChanged also where what the
+        warm of this mark wrote is not all there any more."""
+        if await self._run("mark", [self._prefix, mark, lease_ms, "set"]) != 1:
+            raise HistoryChanged("the cache was emptied during the warm, or its replication history changed")
 
     async def renew(self, mark: str, lease_ms: int) -> None:
         """Declare them complete for so long from now; nothing for a lease that is not positive."""
-        if await self._call(self._mark(args=[self._prefix, mark, lease_ms, "renew"])) != 1:
+        if await self._run("mark", [self._prefix, mark, lease_ms, "renew"]) != 1:
             raise HistoryChanged("the completeness mark is gone")
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with."""
+        return self._prefix
+
+    async def ask(self, question: Callable[["redis.asyncio.Redis"], Awaitable[T]]) -> T:
+        """Something else of the server: for operators, see `CacheKeys`."""
+        answer: T = await self._call(question(self._connected().client))
+        return answer
+
+    def _connected(self) -> "_Server":
+        if self._server is None:
+            raise CacheUnavailable("not connected yet")
+        return self._server
+
+    async def _run(self, script: str, arguments: Sequence[str | bytes | int]) -> Any:
+        return await self._call(self._connected().scripts[script](args=arguments))
 
     async def _call(self, call: Any) -> Any:
         try:
             return await call
         except (RedisError, OSError, TimeoutError, RuntimeError) as error:
             # RuntimeError: uvloop's word for a transport that was closed while it was written to.
-            raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
+            raise self._unavailable(classify(error)) from error
+
+    def _unavailable(self, what: Problem) -> CacheUnavailable:
+        self.errors[what.kind] += 1
+        self.problem = what
+        return CacheUnavailable(what)
 
 
-def _script(name: str) -> str:
-    return files("telewarden.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+def _answer(answer: list[Any], ask: Sequence[int]) -> Whole | Listed | Distrusted:
+    kind = answer[0].decode()
+    if kind == "whole":
+        return Whole(list(chain.from_iterable(answer[1])))
+    if kind == "listed":
+        scored = zip(answer[1][::2], answer[1][1::2], chain.from_iterable(answer[2]), strict=True)
+        waiting = [
+            Waiting(int(member[37:]), int(score), UUID(member[:36].decode()), body)
+            for member, score, body in scored
+        ]
+        return Listed(waiting, frozenset(i for i, flag in zip(ask, answer[3], strict=True) if flag))
+    return Distrusted(kind)
+
+
+class _Server:
+    """A client of one server, and the scripts that run there."""
+
+    def __init__(self, client: "redis.asyncio.Redis") -> None:
+        self.client = client
+        self.scripts = {
+            name: client.register_script(_source(name)) for name in ("apply", "read", "clear", "mark")
+        }
+
+
+def _source(name: str) -> str:
+    script = files("telewarden.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    return _REPLICATES + script
 
 
 @asynccontextmanager
 async def open_cache(
     url: str,
     *,
+    sentinels: Sequence[tuple[str, int]] = (),
+    sentinel_username: str | None = None,
+    sentinel_password: str | None = None,
     prefix: str = "telegram:",
     timeout_s: float = 0.25,
     body_ttl_s: int = 3600,
@@ -213,25 +335,31 @@ async def open_cache(
     tombstone_ttl_s: int = 7200,
     pending_bound: int = 10_000,
 ) -> AsyncIterator[Cache]:
-    """The cache, whether it is up or not. Nothing connects before it is needed; nothing is retried in here."""
-    # A crowd of polls waits its turn for a connection; it is no outage.
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=32,
-        timeout=_TURN_S,
-    )
-    client = redis.asyncio.Redis.from_pool(pool)
-    try:
-        yield Cache(
-            client,
-            prefix=prefix,
-            body_ttl_s=body_ttl_s,
-            dedup_ttl_s=dedup_ttl_s,
-            tombstone_ttl_s=tombstone_ttl_s,
-            pending_bound=pending_bound,
+    """The cache, whether it is up or not. Nothing connects before `Cache.connect`; nothing is retried in here.
+
+    sentinels: who names the master; the URL's host is then the name of its group.
+    """
+    servers: Servers = FixedServer(url)
+    if sentinels:
+        name = (await servers.master()).host
+        servers = SentinelServers(
+            name,
+            sentinels,
+            url=url,
+            timeout_s=timeout_s,
+            username=sentinel_username,
+            password=sentinel_password,
         )
+    cache = Cache(
+        servers,
+        lambda address: client_for(url, address, timeout_s=timeout_s),
+        prefix=prefix,
+        body_ttl_s=body_ttl_s,
+        dedup_ttl_s=dedup_ttl_s,
+        tombstone_ttl_s=tombstone_ttl_s,
+        pending_bound=pending_bound,
+    )
+    try:
+        yield cache
     finally:
-        await client.aclose()
+        await cache.close()

@@ -36,6 +36,12 @@ def clean(text: str | None) -> str | None:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def finite(number: float) -> float | None:
+    """A number as a database gives it back, in the same digits; None for one that stands for nothing on earth."""
+    # jsonb knows no infinity and no negative zero, and writes out a number that is too large for that.
+    return number + 0 if abs(number) < 1e15 else None
+
+
 def seen_from(message: Any, channel_id: int, asked_at_us: int | None = None) -> Seen | None:
     """An observation of a Message or MessageService; None for the empty ones that stand for deleted messages.
 
@@ -160,7 +166,7 @@ def _media(message: Any) -> tuple[str | None, list[dict[str, Any]], dict[str, An
         page = media.webpage
         url = getattr(page, "url", None)
         preview = {
-            "type": getattr(page, "type", None),
+            "type": clean(getattr(page, "type", None)),
             "url": clean(url),
             "title": clean(getattr(page, "title", None)),
         }
@@ -184,10 +190,10 @@ def _document(document: Any) -> tuple[str, list[dict[str, Any]], dict[str, Any]]
                 kind, facts["emoji"] = "sticker", clean(attribute.alt)
             case types.DocumentAttributeAudio():
                 kind = "voice" if attribute.voice else "audio"
-                facts["durationSeconds"] = attribute.duration
+                facts["durationSeconds"] = finite(attribute.duration)
             case types.DocumentAttributeVideo():
                 kind = kind if kind == "sticker" else "video"
-                facts["durationSeconds"] = attribute.duration
+                facts["durationSeconds"] = finite(attribute.duration)
             case types.DocumentAttributeAnimated():
                 kind = "animation"
             case types.DocumentAttributeFilename():
@@ -216,7 +222,10 @@ def _facts(media: Any) -> dict[str, Any]:
         case _:
             point = getattr(media, "geo", None)
             if isinstance(point, types.GeoPoint):
-                facts: dict[str, Any] = {"latitude": point.lat, "longitude": point.long}
+                facts: dict[str, Any] = {
+                    "latitude": finite(point.lat),
+                    "longitude": finite(point.long),
+                }
                 title = getattr(media, "title", None)
                 return facts | ({"title": clean(title)} if isinstance(title, str) else {})
             return {}

@@ -3,8 +3,8 @@
 import anyio
 import structlog
 
-from telewarden.health import Health
 from telewarden.notify import EXTENSION_S, Notifier
+from telewarden.serving_health import ServingHealth
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden_http.protocols import HealthReport
@@ -20,14 +20,16 @@ class HealthWorker:
     """READY when polls can be answered right; WATCHDOG only while live, and while the writer progresses or has a reason
     not to.
 
-    told_ready: the service manager knows that it is ready.
+    journal: None in a process without a writer. told_ready: the service manager knows that it is ready.
     """
 
-    def __init__(self, health: Health, database: Database, journal: Journal, notifier: Notifier) -> None:
+    def __init__(
+        self, health: ServingHealth, database: Database, journal: Journal | None, notifier: Notifier
+    ) -> None:
         self._health, self._database, self._journal, self._notifier = health, database, journal, notifier
         self.told_ready = False
         self._extend_at_s = 0.0
-        self._flushed = journal.flushed
+        self._flushed = 0
         self._progressed_s = 0.0
         self._degraded: tuple[str, ...] = ()
 
@@ -81,6 +83,8 @@ class HealthWorker:
 
     def _writer_is_well(self, now_s: float) -> bool:
         """The writer has nothing to do, has moved lately, or waits for a database that is known to be down."""
+        if self._journal is None:
+            return True
         idle = self._journal.backlog == 0
         if idle or self._journal.flushed != self._flushed or self._database.breaker.failed:
             self._flushed, self._progressed_s = self._journal.flushed, now_s

@@ -3,52 +3,56 @@
 An outage is part of its work, not a failure: it goes on asking, and polls are answered by the database meanwhile.
 """
 
-import time
+from collections.abc import Callable
 
 import anyio
 
-from telewarden.storage.cache import Cache, CacheUnavailable, CacheUnfit, HistoryChanged
+from telewarden.storage.breaker import Breaker
+from telewarden.storage.cache import Cache, HistoryChanged
 from telewarden.storage.cache_sync import CacheSync, writes_for
-from telewarden.storage.journal import Journal
+from telewarden.storage.journal import Journal, wall_clock_us
 from telewarden.storage.tail import Record
+from telewarden.workers.connecting import Connector
 from telewarden_supervisors import WorkerContext
 
 BATCH = 200
-_RETRY_S = 0.2
 
 
 class RedisWorker:
-    """Connects, applies, renews the completeness mark's lease. lease_s: how long a mark lasts unrenewed."""
+    """Finds the master, connects, applies, renews the completeness mark's lease, follows a fail-over.
 
-    def __init__(self, cache: Cache, sync: CacheSync, journal: Journal, *, lease_s: float) -> None:
+    lease_s: how long a mark lasts unrenewed. clock_us: the journal's clock.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        sync: CacheSync,
+        journal: Journal,
+        *,
+        lease_s: float,
+        clock_us: Callable[[], int] = wall_clock_us,
+    ) -> None:
         self._cache, self._sync, self._journal = cache, sync, journal
         self._lease_s = lease_s
+        self._clock_us = clock_us
         self._renew_at_s = 0.0
+        self._connector = Connector(cache, sync)
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""
         ctx.ready()
-        while True:
-            try:
-                self._sync.connected(await self._cache.history())
-                ctx.status("connected")
-                await self._follow(ctx)
-            except CacheUnavailable as error:
-                if isinstance(error, CacheUnfit):
-                    # What was proven may have been thrown away since.
-                    self._sync.distrust(str(error))
-                self._sync.disconnected(str(error))
-                # It is known to be down: that is waited for, and no restart would help.
-                ctx.beat()
-                ctx.status(f"down: {error}")
-                await anyio.sleep(_RETRY_S)
-            except HistoryChanged as error:
-                self._sync.distrust(str(error))
+        await self._connector.run(ctx, self._follow)
+
+    @property
+    def breaker(self) -> Breaker:
+        """Whether the server is worth asking."""
+        return self._connector.breaker
 
     async def _follow(self, ctx: WorkerContext) -> None:
         """Apply events as they come; in quiet times make sure every third of a lease that the server still answers.
 
-        Ends when a poll found the server not answering.
+        Ends when a poll found the server not answering, or when another one is the master.
         """
         while self._sync.history is not None:
             applied = await self._apply_some() if self._sync.follows else 0
@@ -84,7 +88,7 @@ class RedisWorker:
 
     async def _prove(self) -> None:
         """Renew the mark, as far as the oldest event that is not applied allows; without one, ask who is there."""
-        now_s = time.monotonic()
+        now_s = anyio.current_time()
         if now_s < self._renew_at_s:
             return
         self._renew_at_s = now_s + self._lease_s / 3
@@ -92,10 +96,11 @@ class RedisWorker:
         if mark is not None:
             await self._cache.keeps()
             await self._cache.renew(mark.text, self._lease_ms())
+            self._connector.well()
         elif await self._cache.history() != history:
             raise HistoryChanged("the cache's replication history changed")
 
     def _lease_ms(self) -> int:
         waiting = self._waiting(1)
-        age_s = time.time() - waiting[0].accepted_at_us / 1_000_000 if waiting else 0.0
+        age_s = (self._clock_us() - waiting[0].accepted_at_us) / 1_000_000 if waiting else 0.0
         return int((self._lease_s - max(age_s, 0.0)) * 1000)

@@ -1,0 +1,122 @@
+"""Composition root of a process of the role `api`: it serves what another one takes in, from the same stores."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from telewarden import logs
+from telewarden.metrics import CacheErrors, ServingMetrics
+from telewarden.notify import Notifier
+from telewarden.reload import Taker
+from telewarden.serving_health import ServingHealth
+from telewarden.settings import Settings
+from telewarden.storage.answers import Answers
+from telewarden.storage.shared_acknowledger import SharedAcknowledger
+from telewarden.storage.shared_cache import SharedCache
+from telewarden.storage.shared_reader import SharedReader
+from telewarden.storage.signal import Signal
+from telewarden.stores import SharedStores
+from telewarden.takers import api_settings, serving_takers
+from telewarden.tree import CACHE, SERVING, TreeShape
+from telewarden.workers.api import ApiWorker
+from telewarden.workers.channels import ChannelReader
+from telewarden.workers.health import HealthWorker
+from telewarden.workers.shared import SharedCacheWorker
+from telewarden_http.app import create_app
+from telewarden_http.protocols import SyncedChannel, SyncRequest, Unavailable
+from telewarden_supervisors import AnySpec, LoopBlocked, LoopWatch, Supervisor
+
+log = structlog.get_logger(__name__)
+
+LOOP_TURN_S = 2.0
+"""The longest that a turn of the event loop may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The assembled parts. takers: bring changed settings into them."""
+
+    supervisor: Supervisor
+    notifier: Notifier
+    health: HealthWorker
+    takers: Mapping[str, Taker]
+
+
+class _NoSession:
+    """Implements Synchroniser where there is no session."""
+
+    async def sync(self, request: SyncRequest) -> Sequence[SyncedChannel]:
+        raise Unavailable(
+            "this process only serves; ask the one that takes in (role all), which holds the session"
+        )
+
+
+def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) -> Daemon:
+    """The workers of a process that only serves, in one tree."""
+    database, cache = stores.database, stores.cache
+    shared = SharedCache(Signal(), remember_s=settings.cache.tombstone_ttl_s, clock_s=time.monotonic)
+    if cache is None:
+        shared.reason = "no cache"
+    registry = CollectorRegistry()
+    answers = Answers()
+    channels = ChannelReader(database, settings.telegram.channels)
+    health = ServingHealth(database, shared, cached=cache is not None)
+    metrics = ServingMetrics(database, shared, answers)
+    registry.register(metrics)
+    if cache is not None:
+        registry.register(CacheErrors(cache))
+    app = create_app(
+        reader=SharedReader(
+            database,
+            cache,
+            shared,
+            channel_ids=channels.served,
+            on_answer=answers.answered,
+            on_seen=answers.settled,
+        ),
+        acknowledger=SharedAcknowledger(
+            database, cache, shared, channel_ids=channels.served, clock_s=time.monotonic
+        ),
+        synchroniser=_NoSession(),
+        health=health,
+        settings=api_settings(settings),
+        registry=registry,
+    )
+    api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
+    health_worker = HealthWorker(health, database, None, notifier)
+    shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
+    children: list[AnySpec] = []
+    if cache is not None:
+        redis = SharedCacheWorker(cache, shared)
+        children.append(shape.part(CACHE, [shape.worker("redis", redis.run, heartbeat_s=30.0)]))
+    children += [
+        shape.worker("channels", channels.run, heartbeat_s=60.0),
+        shape.part(SERVING, [shape.worker("api", api.run, heartbeat_s=30.0)]),
+        shape.worker("health", health_worker.run, heartbeat_s=30.0),
+        shape.worker("loop-watch", LoopWatch(LOOP_TURN_S, log_blocked_loop), heartbeat_s=30.0),
+    ]
+    supervisor = Supervisor(
+        "telewarden",
+        children,
+        intensity=shape.intensity,
+        subscribers=[logs.log_supervision, metrics.count_restart],
+    )
+    health.supervisor = metrics.supervisor = supervisor
+    takers = serving_takers(app) | {
+        "telegram.channels": lambda settings: channels.configure(settings.telegram.channels)
+    }
+    return Daemon(supervisor, notifier, health_worker, takers)
+
+
+def log_blocked_loop(blocked: LoopBlocked) -> None:
+    """Name who blocks it; called in the watching thread. The service manager's watchdog ends the process."""
+    log.critical(
+        "event_loop_blocked",
+        worker=blocked.worker,
+        after_s=round(blocked.after_s, 1),
+        stack="\n".join(blocked.stack),
+        effect="nothing is answered or taken in until it turns again",
+    )

@@ -1,0 +1,137 @@
+"""Acknowledgements of a process of the role `api`: committed in the database, then told to the cache."""
+
+from collections.abc import Callable, Collection, Sequence
+from uuid import UUID
+
+from telewarden.messages import Acknowledged, Key, State
+from telewarden.storage.batch import write_batch
+from telewarden.storage.cache import Cache, CacheUnavailable, HistoryChanged
+from telewarden.storage.database import Database, DatabaseUnavailable
+from telewarden.storage.journal import wall_clock_us
+from telewarden.storage.shared_cache import SharedCache, Told
+from telewarden.storage.tail import Record
+from telewarden_http.protocols import AmbiguousMessage, Marked, MarkProcessed, Unavailable, UnknownChannel
+
+
+class SharedAcknowledger:
+    """Takes acknowledgements without a journal. channel_ids: may change. clock_s: seconds, as SharedCache's."""
+
+    def __init__(
+        self,
+        database: Database,
+        cache: Cache | None,
+        shared: SharedCache,
+        *,
+        channel_ids: Collection[int],
+        clock_s: Callable[[], float],
+        clock_us: Callable[[], int] = wall_clock_us,
+    ) -> None:
+        self._database, self._cache, self._shared = database, cache, shared
+        self._channel_ids = channel_ids
+        self._clock_s, self._clock_us = clock_s, clock_us
+
+    async def mark_processed(self, request: MarkProcessed) -> Marked:
+        """Acknowledge messages: when this returns, it is committed.
+
+        Raises UnknownChannel, AmbiguousMessage (nothing is changed), Unavailable.
+        """
+        wanted = tuple(dict.fromkeys(request.message_ids))
+        channels = self._channels(request.channel)
+        try:
+            stored = await self._database.by_keys([Key(c, n) for c in channels for n in wanted])
+        except DatabaseUnavailable as error:
+            raise Unavailable(
+                "the database is down, and this process keeps acknowledgements there; try again"
+            ) from error
+        waiting: dict[Key, UUID | None] = {key: state.id for key, state in stored.items() if state.waits}
+        found = {key.message_id for key in waiting}
+        unknown = [message_id for message_id in wanted if message_id not in found]
+        if unknown:
+            early = await self._not_stored_yet(unknown, channels, stored, blind=request.channel is not None)
+            waiting |= dict.fromkeys(early)
+        keys = _unambiguous(waiting)
+        if keys:
+            await self._commit(keys, stored, request.processed_by)
+        # Those too that were done already: an earlier answer may have been lost before the cache was told.
+        done = {key: state.id for key, state in stored.items() if not state.waits}
+        told = [Told(key, row_id, self._clock_s()) for key, row_id in done.items()]
+        await self._tell([*told, *(Told(key, waiting[key], self._clock_s()) for key in keys)])
+        return Marked(len(request.message_ids), len(keys))
+
+    def _channels(self, channel: str | None) -> tuple[int, ...]:
+        if channel is None:
+            return tuple(self._channel_ids)
+        if int(channel) not in self._channel_ids:
+            raise UnknownChannel(f"channel {channel} is none that is taken in; see `telewarden channels`")
+        return (int(channel),)
+
+    async def _not_stored_yet(
+        self, wanted: Sequence[int], channels: Sequence[int], stored: Collection[Key], *, blind: bool
+    ) -> list[Key]:
+        """Messages that were served from the cache before the writer had stored them.
+
+        blind: the channel is certain, so that a cache which cannot be asked is no obstacle.
+        """
+        missing = [Key(c, n) for c in channels for n in wanted if Key(c, n) not in stored]
+        if self._cache is None or not missing:
+            return []
+        history = self._shared.history
+        try:
+            if history is None:
+                raise CacheUnavailable(self._shared.reason or "not connected")
+            seen = []
+            for channel_id in dict.fromkeys(key.channel_id for key in missing):
+                ids = [key.message_id for key in missing if key.channel_id == channel_id]
+                seen += [Key(channel_id, n) for n in await self._cache.seen(channel_id, ids)]
+        except CacheUnavailable as error:
+            self._shared.disconnected(str(error), history)
+            if blind:
+                return missing
+            if all(any(key.message_id == n for key in stored) for n in wanted):
+                return []
+            raise Unavailable(
+                "the cache is down, so the channel of ids that are not stored yet cannot be found; "
+                'send "channel" with the request, or try again'
+            ) from error
+        return seen
+
+    async def _commit(self, keys: Sequence[Key], stored: dict[Key, State], consumer: str) -> None:
+        # Not before what it changes, however the clocks of two machines differ.
+        now_us = max([self._clock_us(), *(stored[key].status_at_us + 1 for key in keys if key in stored)])
+        records = [Record(0, Acknowledged(*key, consumer, now_us), now_us, 0) for key in keys]
+        try:
+            async with self._database.writing() as connection:
+                await write_batch(connection, records, 0)
+        except DatabaseUnavailable as error:
+            raise Unavailable(f"the acknowledgement could not be kept: {error}; try again") from error
+
+    async def _tell(self, told: Sequence[Told]) -> None:
+        """Tell the cache before the answer goes out; what it may not have heard is owed to it, whatever happens."""
+        if self._cache is None or not told:
+            return
+        history = self._shared.history
+        heard = False
+        try:
+            if history is not None:
+                await self._cache.apply(history, [each.write for each in told])
+                heard = True
+        except CacheUnavailable as error:
+            self._shared.disconnected(str(error), history)
+        except HistoryChanged as error:
+            self._shared.distrust(str(error))
+        finally:
+            if heard and history is not None:
+                self._shared.told(told, history)
+            else:
+                self._shared.owe(told)
+
+
+def _unambiguous(waiting: Collection[Key]) -> list[Key]:
+    """The keys in order. Raises AmbiguousMessage for an id in two channels."""
+    by_id: dict[int, list[Key]] = {}
+    for key in sorted(waiting):
+        by_id.setdefault(key.message_id, []).append(key)
+    for message_id, keys in by_id.items():
+        if len(keys) > 1:
+            raise AmbiguousMessage(message_id, [str(key.channel_id) for key in keys])
+    return [keys[0] for keys in by_id.values()]
