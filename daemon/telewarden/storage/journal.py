@@ -4,14 +4,12 @@ A commit takes whatever has queued while the last one ran, so its cost is shared
 return when their events are durable. One task, started by `open_journal`, does all the writing in a thread.
 """
 
-import os
 import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -21,7 +19,12 @@ import msgspec
 
 from telewarden.messages import Edited, Event, Posted, key_of
 from telewarden.storage.acceptance import Channel, Observation, Seen
+<<<<<<< HEAD
 from telewarden.storage.commit import Commit, accept_all, append, backfill, vouch
+=======
+from telewarden.storage.commit import Commit, accept_all, backfill
+from telewarden.storage.free_space import FreeSpace
+>>>>>>> storage
 from telewarden.storage.journal_file import JournalDamaged, JournalError, JournalFile, Registered, is_damage
 from telewarden.storage.salvage import Salvaged, finish, salvage
 from telewarden.storage.signal import Signal
@@ -347,11 +350,6 @@ def _open(path: Path) -> tuple[JournalFile, Salvaged | None]:
         return JournalFile(path), salvaged
 
 
-def _free_bytes(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
 @asynccontextmanager
 async def open_journal(
     path: Path,
@@ -376,7 +374,7 @@ async def open_journal(
             max_bytes=max_bytes,
             retention_events=retention_events,
             min_free_bytes=min_free_bytes,
-            free_bytes=partial(_free_bytes, path.parent),
+            free_bytes=FreeSpace(path.parent),
             clock_us=clock_us,
         )
         journal.salvaged = salvaged
