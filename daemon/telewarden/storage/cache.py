@@ -1,13 +1,13 @@
 """The cache through redis-py: a few atomic scripts, each of which first makes sure of the server that it runs on."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import redis.asyncio
@@ -23,6 +23,7 @@ from telewarden.storage.cache_servers import (
     client_for,
 )
 
+T = TypeVar("T")
 ANSWER_BYTES = 8 * 1024 * 1024
 """The most that a poll takes from the cache: more may not come within its time-out, which would look like an outage."""
 RECENT_LENGTH = 1_000
@@ -241,20 +242,34 @@ class Cache:
         found = await self._call(self._connected().client.mget(keys))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
-    async def clear(self, history: str, channel_ids: Iterable[int] = ()) -> None:
-        """Forget the mark and the pending sets, in one step. channel_ids: of whom messages can be read afterwards."""
-        if await self._run("clear", [self._prefix, history, *map(str, channel_ids)]) != 1:
+    async def clear(self, mark: str, channel_ids: Iterable[int]) -> None:
+        """Forget the mark and the pending sets, in one step: the warm begins that may set this mark in the end.
+
+        channel_ids: of whom messages can be read afterwards.
+        """
+        if await self._run("clear", [self._prefix, mark, *map(str, channel_ids)]) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
-        """Declare the pending sets complete for so long."""
+        """Declare the pending sets complete for so long. May be repeated. Raises HistoryChanged also where what the
+        warm of this mark wrote is not all there any more."""
         if await self._run("mark", [self._prefix, mark, lease_ms, "set"]) != 1:
-            raise HistoryChanged("the cache's replication history changed")
+            raise HistoryChanged("the cache was emptied during the warm, or its replication history changed")
 
     async def renew(self, mark: str, lease_ms: int) -> None:
         """Declare them complete for so long from now; nothing for a lease that is not positive."""
         if await self._run("mark", [self._prefix, mark, lease_ms, "renew"]) != 1:
             raise HistoryChanged("the completeness mark is gone")
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with."""
+        return self._prefix
+
+    async def ask(self, question: Callable[["redis.asyncio.Redis"], Awaitable[T]]) -> T:
+        """Something else of the server: for operators, see `CacheKeys`."""
+        answer: T = await self._call(question(self._connected().client))
+        return answer
 
     def _connected(self) -> "_Server":
         if self._server is None:
