@@ -614,7 +614,7 @@ async def test_the_database_gives_no_word_for_what_was_acknowledged_there_before
     pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     await pipeline.journal.open_channel(Channel(-1005, floor=10))
-    pipeline.reader._channel_ids = frozenset({*CHANNELS, -1005})
+    pipeline.reader._channel_ids = pipeline.warmer._channel_ids = frozenset({*CHANNELS, -1005})
     async with pipeline.running():
         await pipeline.trusted()
         # As another process acknowledges; nothing in this one or in the cache knows of it.

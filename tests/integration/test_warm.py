@@ -274,7 +274,7 @@ async def test_a_warm_ends_under_a_load_that_never_pauses_although_the_database_
                 sources.add(source)
                 assert texts == [str(number) for number in range(1, len(texts) + 1)]
                 assert len(texts) >= before
-            assert sources == {Source.CACHE}
+            assert sources == {Source.CACHE}, pipeline.reasons
             tasks.cancel_scope.cancel()
 
 
