@@ -242,7 +242,7 @@ class Cache:
         found = await self._call(self._connected().client.mget(keys))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
-    async def clear(self, mark: str, channel_ids: Iterable[int]) -> None:
+    async def clear(self, mark: str, channel_ids: Iterable[int] = ()) -> None:
         """Forget the mark and the pending sets, in one step: the warm begins that may set this mark in the end.
 
         channel_ids: of whom messages can be read afterwards.

@@ -11,9 +11,7 @@ from telewarden.messages import Key
 from telewarden.storage.cache import Cache
 
 SCANNED_AT_ONCE = 500
-_OURS = re.compile(
-    rb"(msg|dedup|done):-?\d+:\d+|(pending|overflow):-?\d+|channel:-?\d+:recent|channels|counts|mark"
-)
+_OURS = re.compile(rb"(msg|dedup|done):-?\d+:\d+|(pending|overflow):-?\d+|channel:-?\d+:recent|counts|mark")
 """The keys of this system, after the prefix. Others under it are somebody else's."""
 _GLOB = re.compile(r"([*?\[\]\\^-])")
 
@@ -63,11 +61,11 @@ class CacheKeys:
         return Proof(None if mark is None else mark.decode(), max(0, lease_ms))
 
     async def waiting(self) -> dict[int, tuple[int, bool]]:
-        """How many messages wait in each channel that was warmed, and whether those are too many to serve."""
+        """How many messages wait in each channel that has a pending set, and whether those are too many to serve."""
 
         async def question(client: "redis.asyncio.Redis") -> dict[int, tuple[int, bool]]:
-            counted = await client.hkeys(f"{self._prefix}counts")
-            channels = sorted(int(name) for name in counted if name != b"warm")
+            counted: list[Any] = list(await client.hkeys(f"{self._prefix}counts"))
+            channels = sorted(int(name) for name in counted if name.lstrip(b"-").isdigit())
             async with client.pipeline(transaction=False) as pipe:
                 for channel in channels:
                     pipe.zcard(f"{self._prefix}pending:{channel}")

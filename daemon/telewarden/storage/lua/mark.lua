@@ -1,6 +1,6 @@
--- Sets the completeness mark, renews it if it is still the caller's, or drops whichever is there. It is set and renewed
--- only where the clear of its own warm still stands: after a FLUSHALL, which leaves the history as it is, or another clear
--- that came late, pages are missing.
+-- Sets the completeness mark, renews it if it is still the caller's, or drops whichever is there. It stands only while the
+-- counts of its own warm do: after a FLUSHALL, which leaves the history as it is, or another clear that came late, pages are
+-- missing.
 -- ARGV: prefix, mark ("history:generation:plain"), lease in ms, 'set', 'renew' or 'drop'.
 -- Returns 1, or 0 if this server is not a master in that history, or the mark or the warm is gone or another's.
 local info = redis.call('INFO', 'replication')
