@@ -141,7 +141,9 @@ async def test_another_history_means_a_new_warm(
     assert pipeline.sync.warms > 1
 
 
-@pytest.mark.parametrize("how", ["FLUSHALL", "a clear of an earlier warm that comes late"])
+@pytest.mark.parametrize(
+    "how", ["FLUSHALL", "a clear of an earlier warm that comes late", "somebody's key in place of a set"]
+)
 async def test_a_cache_that_was_emptied_during_a_warm_is_never_called_complete(
     pipeline: Pipeline, pages: Pages, valkey: "redis.asyncio.Redis", how: str
 ) -> None:
@@ -150,6 +152,8 @@ async def test_a_cache_that_was_emptied_during_a_warm_is_never_called_complete(
         await pages.at_page[3].wait()
         if how == "FLUSHALL":
             await valkey.flushall()
+        elif how.startswith("somebody"):
+            await valkey.set(f"telegram:pending:{CHANNELS[0]}", "somebody's")
         else:
             await pipeline.cache.clear(f"{pipeline.sync.history}:{'0' * 32}", CHANNELS)
         pages.go_on[3].set()
