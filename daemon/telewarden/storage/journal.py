@@ -19,12 +19,8 @@ import msgspec
 
 from telewarden.messages import Edited, Event, Posted, key_of
 from telewarden.storage.acceptance import Channel, Observation, Seen
-<<<<<<< HEAD
 from telewarden.storage.commit import Commit, accept_all, append, backfill, vouch
-=======
-from telewarden.storage.commit import Commit, accept_all, backfill
 from telewarden.storage.free_space import FreeSpace
->>>>>>> storage
 from telewarden.storage.journal_file import JournalDamaged, JournalError, JournalFile, Registered, is_damage
 from telewarden.storage.salvage import Salvaged, finish, salvage
 from telewarden.storage.signal import Signal
