@@ -11,7 +11,7 @@ import redis.asyncio
 
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
-from telewarden.messages import Acknowledged, Content, Edited, Posted, merge, message_uuid
+from telewarden.messages import Acknowledged, Content, Edited, Key, Posted, merge, message_uuid
 from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden.storage.acceptance import Channel, Gone
@@ -540,6 +540,37 @@ async def test_a_frozen_cache_costs_one_poll_its_time_out_and_the_others_nothing
             valkey_server.resume()
         await pipeline.trusted()
         assert await pipeline.poll() == (Source.CACHE, ["one"])
+
+
+async def test_without_both_stores_nothing_that_waits_is_omitted(
+    pipeline: Pipeline, postgres: EmbeddedPostgres, valkey_server: EmbeddedValkey
+) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one"), post(2, "two"), post(9, "other", OTHER)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        await pipeline.accept([post(3, "three")])
+        # Both stores have it, and the journal does not.
+        await pipeline.wait_until(lambda: not pipeline.journal.tail.has_post(Key(CHANNELS[0], 1)))
+        try:
+            await postgres.kill()
+            await valkey_server.kill()
+            assert await pipeline.poll() == (Source.JOURNAL, ["one", "two", "three"])
+            assert await pipeline.acknowledge(2, channel=CHANNELS[0]) == 1
+            await pipeline.accept([post(1, "one, edited", edit_date_s=1), post(4, "four")])
+            # An empty cache proves nothing, and only the database could fill it.
+            await valkey_server.restart()
+            await pipeline.wait_until(lambda: pipeline.sync.history is not None)
+            assert pipeline.sync.mark is None
+            assert await pipeline.poll() == (Source.JOURNAL, ["one, edited", "three", "four"])
+            assert await pipeline.poll(limit=1) == (Source.JOURNAL, ["one, edited"])
+            assert await pipeline.poll(OTHER) == (Source.JOURNAL, ["other"])
+        finally:
+            await postgres.restart()
+            await valkey_server.restart()
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert await pipeline.poll() == (Source.CACHE, ["one, edited", "three", "four"])
 
 
 async def test_a_right_that_was_taken_away_is_an_outage_and_not_a_crash(

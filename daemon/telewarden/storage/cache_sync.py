@@ -3,7 +3,7 @@
 One object, shared by the Redis worker (connection, applier), the warmer and the reader of one process.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -40,33 +40,43 @@ class Mirror:
 
     def __init__(self, bound: int = MIRROR_BOUND) -> None:
         self._bound = bound
-        self._states: dict[Key, State] = {}
+        self._states: dict[int, dict[Key, State]] = {}
+        self._count = 0
         self._done: dict[Key, UUID | None] = {}
         self._edits: dict[Key, State] = {}
         self.complete = True
         """Nothing was left out for want of room."""
 
     def __len__(self) -> int:
-        return len(self._states)
+        return self._count
+
+    def memory(self, position: int, *, plain: bool) -> "Memory | None":
+        """All of it as of a position of the journal; it goes on to follow the mirror until that is cleared. None when
+        not all has had room."""
+        return Memory(self._states, self._edits, position, plain) if self.complete else None
 
     def get(self, key: Key) -> State | None:
         """A pending message's state."""
-        return self._states.get(key)
+        return self._states.get(key.channel_id, {}).get(key)
 
     def put(self, state: State) -> None:
         """Keep a pending message's state."""
         self._edits.pop(state.key, None)
         if state.key in self._done:
             return
-        if state.key not in self._states and len(self._states) >= self._bound:
-            self.complete = False
-            return
-        self._states[state.key] = state
+        channel = self._states.setdefault(state.channel_id, {})
+        if state.key not in channel:
+            if self._count >= self._bound:
+                self.complete = False
+                return
+            self._count += 1
+        channel[state.key] = state
 
     def drop(self, key: Key) -> None:
         """The message no longer waits, and never will again."""
         self._edits.pop(key, None)
-        state = self._states.pop(key, None)
+        state = self._states.get(key.channel_id, {}).pop(key, None)
+        self._count -= state is not None
         if state is not None or key not in self._done:
             self._done[key] = None if state is None else state.id
         if len(self._done) > DONE_REMEMBERED:
@@ -94,8 +104,7 @@ class Mirror:
 
     def clear(self) -> None:
         """Forget what waits: a warm begins. What is done stays done."""
-        self._states.clear()
-        self._edits.clear()
+        self._states, self._count, self._edits = {}, 0, {}
         self.complete = True
 
 
@@ -115,17 +124,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """A warm under way. mark: how what it sets in the end begins; since: the journal position that it began from;
+    """A warm under way. mark: what it sets in the end; since: the journal position that it began from;
     number: which warm it is."""
 
     history: str
     mark: Mark
     since: int
     number: int
-
-    def mark_text(self, plain: bool) -> str:
-        """What it sets in the end; it tells other processes all of it (see lua/read.lua)."""
-        return f"{self.mark}:{'plain' if plain else 'mixed'}"
 
 
 @dataclass(slots=True)
@@ -142,6 +147,17 @@ class Progress:
     took_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Every message that waited at a position of the journal, by channel: what was in the cache, in this process's
+    memory. Some later events may be in it already. edits: of messages that did not wait yet. plain: see Mark."""
+
+    states: Mapping[int, Mapping[Key, State]]
+    edits: Mapping[Key, State]
+    position: int
+    plain: bool
+
+
 class CacheSync:
     """The cache's standing. lock: held while the applier or the warmer writes, so that a page and the events that
     are folded onto it meet in one order. changed: fires when any of it changes."""
@@ -153,6 +169,7 @@ class CacheSync:
         self.warm: Warm | None = None
         self.applied = 0
         self.mirror = Mirror()
+        self._memory: Memory | None = None
         self.lock = anyio.Lock()
         self.changed = changed
         self.reason: str | None = "not connected yet"
@@ -192,9 +209,18 @@ class CacheSync:
 
     def holds(self, flushed: int) -> int:
         """The journal's tail must be kept after this position."""
-        if self.warm is not None:
-            return min(self.warm.since, self.applied)
-        return self.applied if self.mark is not None else flushed
+        if self.mark is not None:
+            return self.applied
+        held = flushed if self._memory is None else min(flushed, self._memory.position)
+        return held if self.warm is None else min(held, self.warm.since, self.applied)
+
+    @property
+    def memory(self) -> Memory | None:
+        """What is known of waiting messages without any store: as the cache has it, or had it when it was last proven.
+
+        None before the first proof, and when not all of it had room.
+        """
+        return self._memory if self.mark is None else self.mirror.memory(self.applied, plain=self.mark.plain)
 
     def connected(self, history: str) -> None:
         """The master answered. Another history than the one that was warmed means that nothing is proven."""
@@ -219,7 +245,8 @@ class CacheSync:
         self.changed.fire()
 
     def distrust(self, reason: str) -> None:
-        """Nothing is known of the cache any more: it has to be warmed."""
+        """Nothing is known of the cache any more: it has to be warmed. What it held is remembered until then."""
+        self._memory = self.memory
         self.mark, self.warm, self.reason = None, None, reason
         self.mirror.clear()
         self.changed.fire()
@@ -243,7 +270,7 @@ class CacheSync:
         """The mark is set: the cache answers from now on."""
         if self.warm is None or self.progress is None:
             raise RuntimeError("no warm is under way")
-        self.mark, self.warm, self.reason = self.warm.mark, None, None
+        self.mark, self.warm, self.reason, self._memory = self.warm.mark, None, None, None
         self.progress.step, self.progress.took_s = "done", now_s - self.progress.began_s
         self.changed.fire()
 

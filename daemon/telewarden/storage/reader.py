@@ -1,5 +1,6 @@
 """The reader: the cache if it is proven complete, else the database, each overlaid with the events that it has not
-got yet; with neither, the journal's tail alone. The order matters: first the overlay is noted, then the source is read.
+got yet; with neither, what the journal's tail and this process's memory have. The order matters: first the overlay is
+noted, then the source is read.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -8,7 +9,7 @@ from uuid import UUID
 
 from telewarden.messages import Key, Posted, State, key_of, message_uuid
 from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Listed, Whole
-from telewarden.storage.cache_sync import CacheSync
+from telewarden.storage.cache_sync import CacheSync, Memory
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.overlay import overlay, removals, sure_posts
@@ -229,8 +230,24 @@ class Reader:
         return _page(merged.values(), query, Source.DATABASE)
 
     def _from_tail(self, channel_id: int, query: UnprocessedQuery) -> Page:
-        merged = overlay({}, self._journal.tail.of_channel(channel_id, 0), set())
+        """Without a store: what this process has in memory of the cache, and the journal's events since; without such a
+        memory the journal's tail alone, which lacks older messages."""
+        memory = self._sync.memory
+        if memory is None or not self._remembers(memory, query):
+            memory = Memory({}, {}, 0, plain=True)
+        records = self._journal.tail.of_channel(channel_id, memory.position)
+        done = {key for key in (key_of(r.event) for r in records) if self._sync.mirror.is_done(key)}
+        merged = overlay(memory.states.get(channel_id, {}), records, done, memory.edits)
         return _page(merged.values(), query, Source.JOURNAL)
+
+    def _remembers(self, memory: Memory, query: UnprocessedQuery) -> bool:
+        """Memory has all that this poll asks for, and the journal all that came since."""
+        received_alone = query.exclude_processed_by is None and len(query.statuses) == 1
+        return (
+            frozenset(query.statuses) in PLAIN_STATUSES
+            and (memory.plain or received_alone)
+            and self._journal.tail.first <= memory.position + 1
+        )
 
 
 def _page(states: Iterable[State], query: UnprocessedQuery, source: Source) -> Page:
