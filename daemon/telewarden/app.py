@@ -18,7 +18,7 @@ from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
 from telewarden.fault_injection import WorkerFaults
 from telewarden.health import Health
-from telewarden.metrics import DaemonMetrics, IntakeLags
+from telewarden.metrics import CacheErrors, DaemonMetrics, IntakeLags
 from telewarden.notify import Notifier
 from telewarden.reload import Reloaded, Reloader
 from telewarden.serving import LOOP_TURN_S, Daemon, log_blocked_loop, make_server
@@ -176,6 +176,8 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     health = Health(journal, database, sync, telegram, cached=cache is not None)
     metrics = DaemonMetrics(journal, database, sync, writer, telegram, answers)
     registry.register(metrics)
+    if cache is not None:
+        registry.register(CacheErrors(cache))
     listener = Listener(
         TelethonFeed(client_settings(settings), request_timeout_s=settings.telegram.request_timeout_s),
         journal,

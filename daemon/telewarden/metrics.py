@@ -9,6 +9,8 @@ from prometheus_client.registry import Collector
 
 from telewarden.serving_health import CacheStanding
 from telewarden.storage.answers import Answers
+from telewarden.storage.cache import Cache
+from telewarden.storage.cache_errors import Kind
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
@@ -129,6 +131,24 @@ class DaemonMetrics(ServingMetrics):
 
     def _waiting(self) -> int:
         return self._journal.backlog if self._database.breaker.failed else 0
+
+
+class CacheErrors(Collector):
+    """What was wrong with the cache's server, by kind; every kind from the start, so that the first one is a rise."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client's Collector."""
+        errors = CounterMetricFamily(
+            "telewarden_cache_errors",
+            "Calls that the cache's server refused or did not answer, and servers that are unfit, by kind.",
+            labels=["kind"],
+        )
+        for kind in Kind:
+            errors.add_metric([kind.value], self._cache.errors[kind])
+        yield errors
 
 
 class IntakeLags(Lags):

@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from telewarden import logs
-from telewarden.metrics import ServingMetrics
+from telewarden.metrics import CacheErrors, ServingMetrics
 from telewarden.notify import Notifier
 from telewarden.reload import Taker
 from telewarden.serving_health import ServingHealth
@@ -66,6 +66,8 @@ def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) ->
     health = ServingHealth(database, shared, cached=cache is not None)
     metrics = ServingMetrics(database, shared, answers)
     registry.register(metrics)
+    if cache is not None:
+        registry.register(CacheErrors(cache))
     app = create_app(
         reader=SharedReader(
             database,

@@ -387,7 +387,7 @@ async def test_a_batch_written_twice_stores_everything_once(
 
 async def test_a_post_that_may_be_old_is_served_only_on_the_databases_word(pipeline: Pipeline) -> None:
     await pipeline.journal.open_channel(Channel(-5, floor=10))
-    pipeline.reader._channel_ids = frozenset({*CHANNELS, -5})
+    pipeline.reader._channel_ids = pipeline.warmer._channel_ids = frozenset({*CHANNELS, -5})
     await pipeline.accept([post(7, "late", channel=-5)])
     assert (await pipeline.poll(-5)) == (Source.DATABASE, [])
     async with pipeline.running():
@@ -593,7 +593,7 @@ async def test_the_databases_word_that_comes_after_the_acknowledgement_serves_no
     pipeline: Pipeline,
 ) -> None:
     await pipeline.journal.open_channel(Channel(-1005, floor=10))
-    pipeline.reader._channel_ids = frozenset({*CHANNELS, -1005})
+    pipeline.reader._channel_ids = pipeline.warmer._channel_ids = frozenset({*CHANNELS, -1005})
     pipeline.acknowledger._channel_ids = (*CHANNELS, -1005)
     async with pipeline.running():
         await pipeline.trusted()
@@ -635,7 +635,7 @@ async def test_the_database_gives_no_word_for_what_was_acknowledged_there_before
     pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     await pipeline.journal.open_channel(Channel(-1005, floor=10))
-    pipeline.reader._channel_ids = frozenset({*CHANNELS, -1005})
+    pipeline.reader._channel_ids = pipeline.warmer._channel_ids = frozenset({*CHANNELS, -1005})
     async with pipeline.running():
         await pipeline.trusted()
         # As another process acknowledges; nothing in this one or in the cache knows of it.

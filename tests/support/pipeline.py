@@ -106,6 +106,7 @@ async def open_pipeline(
     prefix: str = "telegram:",
     lease_s: float = 3.0,
     batch_size: int = 500,
+    pending_bound: int = 10_000,
     statement_timeout_s: float = 10.0,
 ) -> AsyncIterator[Pipeline]:
     """The parts of one process, on a journal in a folder; its channels have their places."""
@@ -114,7 +115,9 @@ async def open_pipeline(
         database = await stack.enter_async_context(
             open_database(dsn, auto_migrate=True, statement_timeout_s=statement_timeout_s)
         )
-        cache = await stack.enter_async_context(open_cache(cache_url, prefix=prefix))
+        cache = await stack.enter_async_context(
+            open_cache(cache_url, prefix=prefix, pending_bound=pending_bound)
+        )
         for channel_id in CHANNELS:
             await journal.open_channel(Channel(channel_id))
         sync = CacheSync(journal.changed)

@@ -19,6 +19,8 @@ REASONS = frozenset(
         "other history",
         "behind the journal",
         "overflow",
+        "incomplete",
+        "wrong type",
         "too large",
         "a body has expired",
         "other statuses",

@@ -11,9 +11,7 @@ from telewarden.messages import Key
 from telewarden.storage.cache import Cache
 
 SCANNED_AT_ONCE = 500
-_OURS = re.compile(
-    rb"(msg|dedup|done):-?\d+:\d+|(pending|overflow):-?\d+|channel:-?\d+:recent|channels|mark|warm"
-)
+_OURS = re.compile(rb"(msg|dedup|done):-?\d+:\d+|(pending|overflow):-?\d+|channel:-?\d+:recent|counts|mark")
 """The keys of this system, after the prefix. Others under it are somebody else's."""
 _GLOB = re.compile(r"([*?\[\]\\^-])")
 
@@ -66,7 +64,8 @@ class CacheKeys:
         """How many messages wait in each channel that has a pending set, and whether those are too many to serve."""
 
         async def question(client: "redis.asyncio.Redis") -> dict[int, tuple[int, bool]]:
-            channels = sorted(int(name) for name in await client.smembers(f"{self._prefix}channels"))
+            counted: list[Any] = list(await client.hkeys(f"{self._prefix}counts"))
+            channels = sorted(int(name) for name in counted if name.lstrip(b"-").isdigit())
             async with client.pipeline(transaction=False) as pipe:
                 for channel in channels:
                     pipe.zcard(f"{self._prefix}pending:{channel}")

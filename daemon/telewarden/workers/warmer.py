@@ -83,7 +83,7 @@ class Warmer:
         begun = await self._begin(plain)
         if begun is None:
             return
-        warm, progress = begun
+        warm, progress, channel_ids = begun
         run = _Run(
             self._cache,
             self._sync,
@@ -97,15 +97,14 @@ class Warmer:
             progress=progress,
         )
         try:
-            # Which channels there are may change: then this warm is superseded.
-            await run.to_its_end(sorted(self._channel_ids))
+            await run.to_its_end(channel_ids)
         except (HistoryChanged, LookupError) as error:
             # What was written so far proves nothing any more, or events are forgotten that belong onto it.
             if self._sync.warm is warm:
                 self._sync.distrust(f"warm interrupted: {error}")
             raise
 
-    async def _begin(self, plain: bool) -> tuple[Warm, Progress] | None:
+    async def _begin(self, plain: bool) -> tuple[Warm, Progress, Sequence[int]] | None:
         """Clear what is there. Only a clear that is known to have happened is built on."""
         async with self._sync.lock:
             if not self._sync.wants_warm:
@@ -113,13 +112,17 @@ class Warmer:
             warm = self._sync.begin_warm(
                 self._journal.flushed, uuid.uuid4(), plain=plain, now_s=time.monotonic()
             )
+            # Which channels there are may change: then this warm is superseded.
+            channel_ids = sorted(self._channel_ids)
             try:
-                await self._cache.clear(warm.mark.text)
+                await self._cache.clear(warm.mark.text, channel_ids)
             except (CacheUnavailable, HistoryChanged) as error:
                 self._sync.distrust(f"warm interrupted: {error}")
                 raise
             progress = self._sync.progress
-            return (warm, progress) if self._sync.warm is warm and progress is not None else None
+            if self._sync.warm is not warm or progress is None:
+                return None
+            return warm, progress, channel_ids
 
 
 class _Run:
