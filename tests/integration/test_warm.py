@@ -164,11 +164,11 @@ async def test_a_clear_of_which_nothing_is_known_is_not_built_on(
 ) -> None:
     clear, lost = pipeline.cache.clear, list[str]()
 
-    async def loses_the_first(mark: str) -> None:
+    async def loses_the_first(mark: str, channel_ids: Sequence[int]) -> None:
         if not lost:
             lost.append(mark)
             raise CacheUnavailable("lost, for the test")
-        await clear(mark)
+        await clear(mark, channel_ids)
 
     monkeypatch.setattr(pipeline.cache, "clear", loses_the_first)
     async with pipeline.running():
