@@ -241,6 +241,10 @@ class _Run:
             except DatabaseUnavailable as error:
                 trouble = f"waiting for the database: {error}"
             except CacheUnavailable as error:
+                if error.problem.distrusts:
+                    # Waiting mends nothing: only another clear does.
+                    self._sync.distrust(f"warm interrupted: {error}")
+                    raise
                 self._pace.failed()
                 self._sync.disconnected(str(error), self.warm.history)
                 trouble = f"waiting for the cache: {error}"
