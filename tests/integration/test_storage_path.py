@@ -637,6 +637,27 @@ async def test_the_databases_word_that_comes_after_the_acknowledgement_serves_no
         assert await pipeline.acknowledge(7) == 0
 
 
+@pytest.mark.parametrize("mirrored", [True, False], ids=["known", "beyond the mirror's bound"])
+async def test_a_message_that_is_read_again_with_a_newer_text_is_served_with_it(
+    pipeline: Pipeline, mirrored: bool
+) -> None:
+    """It was edited while nobody looked, and what was known of it for comparison is gone."""
+    if not mirrored:
+        pipeline.sync.mirror._bound = 0
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one"), post(2, "two")])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        content = Content(text="one, edited", telegram_date_us=1_730_649_600_000_000)
+        await pipeline.journal.append(lambda at: [Posted(CHANNELS[0], 1, content, 5 << 20, at, False)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        page = await pipeline.page()
+        assert await pipeline.poll() == (Source.CACHE, ["one, edited", "two"])
+        pipeline.sync.distrust("for the test")
+        assert b",".join((await pipeline.page()).bodies) == b",".join(page.bodies)
+
+
 async def test_the_database_gives_no_word_for_what_was_acknowledged_there_before_it_came(
     pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:

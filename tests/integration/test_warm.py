@@ -163,6 +163,19 @@ async def test_a_cache_that_was_emptied_during_a_warm_is_never_called_complete(
     assert pipeline.sync.warms == 2
 
 
+async def test_a_key_of_another_type_that_appears_during_a_warm_is_cleared_by_the_next(
+    pipeline: Pipeline, pages: Pages, valkey: "redis.asyncio.Redis"
+) -> None:
+    pages.hold(2)
+    async with pipeline.running():
+        await pages.at_page[2].wait()
+        await valkey.set(f"telegram:pending:{CHANNELS[0]}", "somebody else's")
+        pages.go_on[2].set()
+        await pipeline.trusted()
+        assert await pipeline.poll() == (Source.CACHE, TEXTS)
+    assert pipeline.sync.warms == 2
+
+
 async def test_a_clear_of_which_nothing_is_known_is_not_built_on(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

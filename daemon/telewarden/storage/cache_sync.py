@@ -3,7 +3,7 @@
 One object, shared by the Redis worker (connection, applier), the warmer and the reader of one process.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -272,41 +272,44 @@ class CacheSync:
 
 def writes_for(records: Iterable[Record], mirror: Mirror) -> list[Write]:
     """What the cache must be told of some events, in order; the mirror follows."""
-    return [_write(record, mirror) for record in records]
+    return [write for record in records for write in _writes(record, mirror)]
 
 
-def _write(record: Record, mirror: Mirror) -> Write:
+def _writes(record: Record, mirror: Mirror) -> Iterator[Write]:
     event = record.event
     key = key_of(event)
     before = mirror.get(key)
     match event:
-        case Posted(new=False) if before is not None:
-            # It waits, and was read again from history, which may show a newer text.
-            state = merge(before, event)
-            mirror.put(state)
-            return Write(Operation.BODY, state, render(state))
         case Posted(new=False):
-            return Write(Operation.SEEN if mirror.complete else Operation.DROP, lift(event))
+            yield Write(Operation.SEEN, lift(event))
+            if before is not None or not mirror.complete:
+                # It waits, or may wait, and was read again: maybe it was edited while nobody looked.
+                yield _changed(before, event, mirror)
         case Posted() if mirror.is_done(key):
             # It was acknowledged before it came; a tombstone may be lost with the server that had it.
-            return Write(Operation.SEEN, lift(event))
+            yield Write(Operation.SEEN, lift(event))
         case Posted():
             state = merge(before, event)
             mirror.put(state)
-            return Write(Operation.PEND, state, render(state))
+            yield Write(Operation.PEND, state, render(state))
         case Edited():
-            if before is None:
-                return Write(Operation.DROP, lift(event))
-            state = merge(before, event)
-            mirror.put(state)
-            return Write(Operation.BODY, state, render(state))
+            yield _changed(before, event, mirror)
         case Acknowledged() | Deleted() | ReprocessRequested():
             state = merge(before, event)
             if before is None and (known := mirror.dropped_id(key)) is not None:
                 state = msgspec.structs.replace(state, id=known)
             certain = state.id is not None or mirror.complete
             mirror.drop(key)
-            return Write(Operation.DONE, state, render(state) if state.exists else b"", certain)
+            yield Write(Operation.DONE, state, render(state) if state.exists else b"", certain)
+
+
+def _changed(before: State | None, event: Posted | Edited, mirror: Mirror) -> Write:
+    """Another content of a message that waits, or of one of which that is not known."""
+    if before is None:
+        return Write(Operation.DROP, lift(event))
+    state = merge(before, event)
+    mirror.put(state)
+    return Write(Operation.BODY, state, render(state))
 
 
 def page_writes(page: Sequence[State], since: Sequence[Record], mirror: Mirror) -> list[Write]:

@@ -243,6 +243,7 @@ class _Run:
                 trouble = f"waiting for the database: {error}"
             except CacheUnavailable as error:
                 if error.problem.distrusts:
+                    # Waiting mends nothing: only another clear does.
                     self._sync.distrust(f"warm interrupted: {error}")
                     raise
                 self._pace.failed()
