@@ -59,7 +59,8 @@ class Together:
 
 @dataclass(frozen=True)
 class Word:
-    """The writer says that posts were new after all; events may have come between its flush and that."""
+    """The writer says that posts were new after all, before it moves the flushed position; events may have come between
+    its flush and that."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class _Modes:
     alone: Journal
     by_journal: Reader
     posted: set[int] = field(default_factory=set)
-    unsure: list[Posted] = field(default_factory=list)
+    unsure: list[tuple[int, Posted]] = field(default_factory=list)
     kept: list[Event] = field(default_factory=list)
     taken: int = 0
 
@@ -129,11 +130,12 @@ class _Modes:
         records = self.pipeline.journal.tail.after(self.taken)
         self.kept += [record.event for record in records]
         self.taken = self.pipeline.journal.head
-        posts = [
-            r.event for r in records if isinstance(r.event, Posted) and r.event.channel_id == CHANNELS[0]
-        ]
-        self.posted |= {post.message_id for post in posts}
-        self.unsure += [post for post in posts if not post.new]
+        for record in records:
+            post = record.event
+            if isinstance(post, Posted) and post.channel_id == CHANNELS[0]:
+                self.posted.add(post.message_id)
+                if not post.new:
+                    self.unsure.append((record.position, post))
 
     async def do(self, step: Step) -> None:
         """One step of the history."""
@@ -146,9 +148,9 @@ class _Modes:
                     lambda at_us: [Posted(CHANNELS[0], n, text, 0, at_us, new) for n, text, new in posts]
                 )
             case Word():
-                await self.pipeline.journal.append(
-                    lambda _: [structs.replace(post, new=True) for post in self.unsure]
-                )
+                flushed = self.pipeline.journal.flushed
+                unsure = [post for position, post in self.unsure if position > flushed]
+                await self.pipeline.journal.append(lambda _: [structs.replace(p, new=True) for p in unsure])
             case Act():
                 await self.pipeline.journal.append(lambda at_us: _events(step, self.posted, at_us))
             case Run():

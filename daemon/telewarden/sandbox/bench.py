@@ -7,6 +7,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from telewarden import logs
 from telewarden.sandbox import bench_cache, bench_end_to_end, bench_intake, bench_storage, bench_supervision
 from telewarden.sandbox.figures import Figure
 
@@ -29,6 +30,8 @@ def run(only: Sequence[str], *, as_json: bool) -> int:
     unknown = [name for name in only if name not in GROUPS]
     if unknown:
         raise UnknownGroup(f"there is no group {', '.join(unknown)}; there are: {', '.join(GROUPS)}")
+    # What the faults of a bench make the parts log is expected, and no figure.
+    logs.configure("critical", "console")
     console = Console(stderr=as_json)
     figures: dict[str, Figure] = {}
     for name, measure in GROUPS.items():

@@ -58,15 +58,16 @@ class Mirror:
 
     def put(self, state: State) -> None:
         """Keep a pending message's state."""
-        if state.key in self._done:
+        key = state.key
+        if key in self._done:
             return
         channel = self._states.setdefault(state.channel_id, {})
-        if state.key not in channel:
+        if key not in channel:
             if self._count >= self._bound:
                 self.complete = False
                 return
             self._count += 1
-        channel[state.key] = state
+        channel[key] = state
 
     def drop(self, key: Key) -> None:
         """The message no longer waits, and never will again."""
