@@ -6,7 +6,7 @@ answered in time; the cache answers before and afterwards, and what may not be t
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 import pytest
@@ -15,15 +15,16 @@ import redis.exceptions
 from support.debian import cache_program
 from support.proxied import ProxiedTopology, proxied_topology
 from support.proxy import REFUSED, Line
+from support.serving import serving_process
 from telewarden.sandbox.consumer import Consumer
+from telewarden.sandbox.daemon import DaemonProcess
 from telewarden.sandbox.exercise import Exercise, Fault, Result
 from telewarden.sandbox.stack import CONSUMER, Stack, start_stack
 from telewarden.sandbox.topology import DOWN_AFTER_MS
 from telewarden.sandbox.valkey import EmbeddedValkey
 
-RATE = 100.0
-HOLD_S = 1.0
-"""How long a message waits for its acknowledgement, so that polls have something that they could omit."""
+LEASE_S = 3.0
+"""The default of cache.lease_s."""
 _PATIENCE_S = 30.0
 _NOTICED_MS = 600.0
 """A poll's time-out and a moment more: from then on a dead server is asked no more."""
@@ -37,6 +38,24 @@ pytestmark = [
 ]
 every_server = pytest.mark.parametrize("cache", ["valkey", "redis"], indirect=True, scope="module")
 valkey_alone = pytest.mark.parametrize("cache", ["valkey"], indirect=True, scope="module")
+every_process = pytest.mark.parametrize("role", ["all", "api"])
+
+
+@dataclass(frozen=True)
+class Load:
+    """What consumers do, and how long after it was first served polls may still be without a message. hold_s: how long
+    it waits for its acknowledgement, so that polls have something that they could omit; at most 100 then wait."""
+
+    rate: float
+    hold_s: float
+    omits_s: float
+
+
+# A process that only serves sees what is accepted once it is in a store, a lease later at most.
+LOADS = {
+    "all": Load(rate=100, hold_s=1, omits_s=0),
+    "api": Load(rate=50, hold_s=LEASE_S + 3, omits_s=LEASE_S + 1),
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +66,11 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def cache(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, full: bool
 ) -> AsyncIterator[ProxiedTopology]:
     """The cache's servers, of one make."""
+    if request.param != "valkey" and not full:
+        pytest.skip("only at full length")
     program = cache_program(request.param)
     async with proxied_topology(tmp_path_factory.mktemp("cache"), program=program) as found:
         yield found
@@ -64,6 +85,13 @@ async def stack(cache: ProxiedTopology, tmp_path_factory: pytest.TempPathFactory
         await started.daemon.wait_ready()
         yield started
         assert await started.daemon.stop() == 0
+
+
+@pytest.fixture(scope="module")
+async def serving(stack: Stack, cache: ProxiedTopology) -> AsyncIterator[DaemonProcess]:
+    """A process of the role `api` beside the daemon, ready."""
+    async with serving_process(stack, cache=cache.topology.cache_settings) as process:
+        yield process
 
 
 @dataclass
@@ -116,14 +144,39 @@ Run = Callable[[Callable[[Scene], Awaitable[None]]], Awaitable[Result]]
 
 
 @pytest.fixture
-async def run(stack: Stack, cache: ProxiedTopology) -> AsyncIterator[Run]:
+def role() -> str:
+    """Of the process that consumers ask, where a test does not say otherwise."""
+    return "all"
+
+
+@pytest.fixture
+def asked(request: pytest.FixtureRequest, stack: Stack, role: str, full: bool) -> DaemonProcess:
+    """The process that consumers ask."""
+    if role == "all":
+        return stack.daemon
+    if not full:
+        pytest.skip("only at full length")
+    process: DaemonProcess = request.getfixturevalue("serving")
+    return process
+
+
+@pytest.fixture
+async def run(stack: Stack, cache: ProxiedTopology, asked: DaemonProcess, role: str) -> AsyncIterator[Run]:
     """Runs a scenario under load, from whole servers to an answering cache, and checks what must always hold."""
+    load = LOADS[role]
 
     async def run(scenario: Callable[[Scene], Awaitable[None]]) -> Result:
         await cache.topology.whole()
         before = frozenset(await stack.truth())
-        running = Exercise(stack, seconds=600, rate=RATE, hold_s=HOLD_S, before=before)
-        scene = Scene(stack, cache, running)
+        running = Exercise(
+            replace(stack, daemon=asked),
+            seconds=600,
+            rate=load.rate,
+            hold_s=load.hold_s,
+            omits_s=load.omits_s,
+            before=before,
+        )
+        scene = Scene(running.stack, cache, running)
 
         async def whole(_: Stack) -> None:
             await scene.answers_come_from("cache")
@@ -139,10 +192,10 @@ async def run(stack: Stack, cache: ProxiedTopology) -> AsyncIterator[Run]:
             f"errors {result.errors}"
         )
         if not result.verdict.clean:
-            pytest.fail("\n".join([*result.verdict.lines(), stack.daemon.log_end(8)]))
+            pytest.fail("\n".join([*result.verdict.lines(), stack.daemon.log_end(8), asked.log_end(8)]))
         assert result.acknowledged == result.polled
         assert not any(kind.startswith("poll") for kind in result.errors), result.errors
-        assert stack.daemon.starts == 1
+        assert (stack.daemon.starts, asked.starts, asked.running) == (1, 1, True)
         return result
 
     yield run
@@ -178,6 +231,7 @@ def now_ms() -> float:
 
 
 @every_server
+@every_process
 async def test_the_master_is_killed(run: Run) -> None:
     async def scenario(scene: Scene) -> None:
         old, new = await scene.master()
@@ -194,6 +248,7 @@ async def test_the_master_is_killed(run: Run) -> None:
 
 
 @every_server
+@every_process
 async def test_the_master_freezes_and_comes_back(run: Run, full: bool) -> None:
     async def scenario(scene: Scene) -> None:
         old, new = await scene.master()
@@ -273,6 +328,7 @@ async def test_two_sentinels_are_killed_and_then_the_master(run: Run) -> None:
 
 
 @every_server
+@every_process
 async def test_a_replica_that_lacks_the_last_writes_is_promoted(run: Run) -> None:
     async def scenario(scene: Scene) -> None:
         old, new = await scene.master()
@@ -300,6 +356,7 @@ async def test_a_replica_that_lacks_the_last_writes_is_promoted(run: Run) -> Non
 
 
 @every_server
+@every_process
 async def test_a_partition_leaves_two_masters_alive(run: Run) -> None:
     async def scenario(scene: Scene) -> None:
         old, new = await scene.master()
@@ -342,6 +399,7 @@ async def test_a_partition_takes_the_master_away_and_gives_it_back(run: Run) -> 
 
 
 @every_server
+@every_process
 async def test_somebody_flushes_the_master(run: Run) -> None:
     async def scenario(scene: Scene) -> None:
         master, _ = await scene.master()
