@@ -74,6 +74,58 @@ async def test_a_poll_sees_what_was_accepted_before_any_store_has_it(pipeline: P
     assert await pipeline.poll() == (Source.DATABASE, ["first, edited", "second"])
 
 
+async def test_what_the_cache_has_not_got_yet_is_served_in_the_order_in_which_it_came(
+    pipeline: Pipeline,
+) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "1")])
+        await pipeline.flushed()
+        await pipeline.trusted()
+    texts = [str(number) for number in range(1, 101)]
+    await pipeline.accept([post(int(text), text) for text in texts[1:]])
+    assert await pipeline.poll() == (Source.CACHE, texts)
+    pipeline.sync.distrust("for the test")
+    assert await pipeline.poll() == (Source.DATABASE, texts)
+
+
+async def test_each_poll_counts_once_by_its_source_and_once_by_the_reason_if_the_cache_did_not_answer(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
+) -> None:
+    answers = pipeline.answers
+    await pipeline.accept([post(1, "one")])
+    await pipeline.poll()
+    async with pipeline.running():
+        await pipeline.flushed()
+        await pipeline.trusted()
+        await pipeline.poll()
+        await pipeline.poll(statuses=("published",))
+        await pipeline.reader.seen(str(CHANNELS[0]), [1, 2])
+    await valkey.delete("telegram:mark")
+    await pipeline.poll()
+    await valkey.set("telegram:mark", "somebody else's")
+    await pipeline.poll()
+    pipeline.sync.distrust("for the test")
+    await pipeline.poll()
+    pipeline.sync.disconnected("for the test")
+    pipeline.database.breaker.broke(float("inf"), "for the test")
+    await pipeline.poll()
+    with pytest.raises(UnknownChannel):
+        await pipeline.poll(-77)
+    assert answers.polls == {Source.CACHE: 1, Source.DATABASE: 5, Source.JOURNAL: 1}
+    assert answers.reasons == {
+        "not connected yet": 1,
+        "other statuses": 1,
+        "no mark": 1,
+        "other mark": 1,
+        "not warmed yet": 1,
+        "down": 1,
+    }
+    assert answers.hit_rate == 1 / 7
+    # Of a message that nobody knows only the database can say so.
+    assert answers.seen[Source.DATABASE] == 1
+    assert answers.seen[Source.JOURNAL] + answers.seen[Source.CACHE] == 1
+
+
 async def test_an_acknowledged_message_is_not_served_again_by_any_source(pipeline: Pipeline) -> None:
     async with pipeline.running():
         await pipeline.accept([post(1, "one"), post(2, "two")])
@@ -335,7 +387,7 @@ async def test_a_batch_written_twice_stores_everything_once(
 
 async def test_a_post_that_may_be_old_is_served_only_on_the_databases_word(pipeline: Pipeline) -> None:
     await pipeline.journal.open_channel(Channel(-5, floor=10))
-    pipeline.reader._channel_ids = frozenset({*CHANNELS, -5})
+    pipeline.reader._channel_ids = pipeline.warmer._channel_ids = frozenset({*CHANNELS, -5})
     await pipeline.accept([post(7, "late", channel=-5)])
     assert (await pipeline.poll(-5)) == (Source.DATABASE, [])
     async with pipeline.running():
@@ -541,7 +593,7 @@ async def test_the_databases_word_that_comes_after_the_acknowledgement_serves_no
     pipeline: Pipeline,
 ) -> None:
     await pipeline.journal.open_channel(Channel(-1005, floor=10))
-    pipeline.reader._channel_ids = frozenset({*CHANNELS, -1005})
+    pipeline.reader._channel_ids = pipeline.warmer._channel_ids = frozenset({*CHANNELS, -1005})
     pipeline.acknowledger._channel_ids = (*CHANNELS, -1005)
     async with pipeline.running():
         await pipeline.trusted()
@@ -556,6 +608,24 @@ async def test_the_databases_word_that_comes_after_the_acknowledgement_serves_no
         await pipeline.trusted()
         assert await pipeline.poll(-1005) == (Source.CACHE, [])
         assert await pipeline.acknowledge(7) == 0
+
+
+async def test_the_database_gives_no_word_for_what_was_acknowledged_there_before_it_came(
+    pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await pipeline.journal.open_channel(Channel(-1005, floor=10))
+    pipeline.reader._channel_ids = pipeline.warmer._channel_ids = frozenset({*CHANNELS, -1005})
+    async with pipeline.running():
+        await pipeline.trusted()
+        # As another process acknowledges; nothing in this one or in the cache knows of it.
+        await sql.execute(
+            "insert into telegram_gateway.acknowledgements (channel_id, message_id, consumer, acknowledged_at) "
+            "values ('-1005', 7, 'tp-capital', now())"
+        )
+        await pipeline.accept([post(7, "done already", channel=-1005), post(8, "waits", channel=-1005)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert await pipeline.poll(-1005) == (Source.CACHE, ["waits"])
 
 
 async def test_a_batch_that_waited_for_another_writer_merges_onto_what_that_one_stored(

@@ -37,7 +37,7 @@ class LostRace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """What a batch did. arrived: posts that were not certainly new and that the database did not have."""
+    """What a batch did. arrived: posts that were not certainly new, that the database did not have, and that wait."""
 
     inserted: int
     changed: int
@@ -79,7 +79,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
                 # The row's chunk is fixed by its first insertion.
                 updates.append(msgspec.structs.replace(merged, created_at_us=state.created_at_us))
             if first is not None and isinstance(first.event, Posted) and not first.event.new:
-                arrived.append(_as_stored(first.event, merged))
+                arrived += _as_stored(first.event, merged)
             if merged is not None and merged.exists:
                 revisions += _earlier(key, state, events, merged)
         await _insert(connection, inserts, epoch)
@@ -97,11 +97,12 @@ def _inserting(events: Sequence[Record], before: _Found | None, epoch: int) -> R
     return next((r for r in posts if (before.epoch, before.position) == (epoch, r.position)), None)
 
 
-def _as_stored(post: Posted, merged: State | None) -> Posted:
-    """The post with the newest content: an edit may have been stored together with it."""
-    if merged is None or merged.content is None:
-        return post
-    return msgspec.structs.replace(post, content=merged.content, version=merged.version)
+def _as_stored(post: Posted, merged: State | None) -> list[Posted]:
+    """The post with the newest content: an edit may have been stored together with it. None if it is done already: an
+    acknowledgement may have come before it, from a process whose word to the cache is long forgotten."""
+    if merged is None or merged.content is None or not merged.pending:
+        return []
+    return [msgspec.structs.replace(post, content=merged.content, version=merged.version)]
 
 
 def _with_id(state: State) -> State:

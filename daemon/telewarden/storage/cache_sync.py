@@ -109,15 +109,6 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
-class Warm:
-    """A warm under way. since: the journal position that it began from; number: which warm it is."""
-
-    history: str
-    since: int
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
 class Mark:
     """A completeness mark that this process set. plain: every waiting message is a plain one (see only_plain.sql)."""
 
@@ -129,6 +120,31 @@ class Mark:
     def of(cls, history: str, generation: UUID, *, plain: bool) -> "Mark":
         """A new mark; its text tells other processes all of it (see lua/read.lua)."""
         return cls(f"{history}:{generation.hex}:{'plain' if plain else 'mixed'}", history, plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """A warm under way. mark: what it sets in the end; since: the journal position that it began from;
+    number: which warm it is."""
+
+    history: str
+    mark: Mark
+    since: int
+    number: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a warm is. written: messages, of about total; step: what it does, in words; blips: how often it waited
+    for a store and went on; began_s: monotonic; took_s: None until the mark is set."""
+
+    number: int
+    began_s: float
+    total: int = 0
+    written: int = 0
+    step: str = "beginning"
+    blips: int = 0
+    took_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +174,8 @@ class CacheSync:
         self.changed = changed
         self.reason: str | None = "not connected yet"
         """Why polls are not answered from the cache; None when they are."""
+        self.progress: Progress | None = None
+        """Of the newest warm, also when it is over."""
         self._warms = 0
         self.writes = 0
         """How many events were applied, ever."""
@@ -176,6 +194,18 @@ class CacheSync:
     def wants_warm(self) -> bool:
         """Connected, but neither trusted nor being warmed."""
         return self.history is not None and self.mark is None and self.warm is None
+
+    @property
+    def standing(self) -> str:
+        """Why the cache is not trusted: one of a few fixed words."""
+        if self.history is None:
+            return "not connected yet" if self.reason == "not connected yet" else "down"
+        return "being warmed" if self.warm is not None else "not warmed yet"
+
+    @property
+    def warms(self) -> int:
+        """How many warms began, ever."""
+        return self._warms
 
     def holds(self, flushed: int) -> int:
         """The journal's tail must be kept after this position."""
@@ -200,8 +230,8 @@ class CacheSync:
             self.distrust("the server is another one, or lost its data")
         elif self.mark is not None:
             self.reason = None
-        elif self.warm is None:
-            self.reason = "not warmed yet"
+        else:
+            self.reason = "not warmed yet" if self.warm is None else "being warmed"
         self.changed.fire()
 
     def disconnected(self, reason: str, history: str | None = None) -> None:
@@ -221,21 +251,27 @@ class CacheSync:
         self.mirror.clear()
         self.changed.fire()
 
-    def begin_warm(self, flushed: int) -> Warm:
-        """Start over from the database's position."""
+    def begin_warm(self, flushed: int, generation: UUID, *, plain: bool, now_s: float) -> Warm:
+        """Start over from the database's position. generation: what no other warm has; plain: see `Mark`; now_s:
+        monotonic."""
         if self.history is None:
             raise RuntimeError("a warm needs a connected cache")
         self._warms += 1
-        self.warm, self.mark = Warm(self.history, flushed, self._warms), None
+        mark = Mark.of(self.history, generation, plain=plain)
+        self.warm, self.mark = Warm(self.history, mark, flushed, self._warms), None
+        self.progress = Progress(self._warms, now_s)
         self.applied = flushed
         self.mirror.clear()
         self.reason = "being warmed"
         self.changed.fire()
         return self.warm
 
-    def finish_warm(self, mark: Mark) -> None:
+    def finish_warm(self, now_s: float) -> None:
         """The mark is set: the cache answers from now on."""
-        self.mark, self.warm, self.reason, self._memory = mark, None, None, None
+        if self.warm is None or self.progress is None:
+            raise RuntimeError("no warm is under way")
+        self.mark, self.warm, self.reason, self._memory = self.warm.mark, None, None, None
+        self.progress.step, self.progress.took_s = "done", now_s - self.progress.began_s
         self.changed.fire()
 
     def moved(self, applied: int) -> None:

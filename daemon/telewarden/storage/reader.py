@@ -35,8 +35,8 @@ class CacheCannotAnswer(Exception):
 
 
 class Reader:
-    """Answers polls. channel_ids: of which channels; may change. on_fallback: told, for the metrics, why the cache did
-    not answer."""
+    """Answers polls. channel_ids: of which channels; may change. on_answer, on_seen: told, for the metrics, which
+    source answered a poll, why the cache did not, and of how many messages it said whether they were seen."""
 
     def __init__(
         self,
@@ -46,28 +46,30 @@ class Reader:
         sync: CacheSync,
         *,
         channel_ids: Collection[int],
-        on_fallback: Callable[[str], None] = lambda reason: None,
+        on_answer: Callable[[Source, str | None], None] = lambda source, reason: None,
+        on_seen: Callable[[Source, int], None] = lambda source, count: None,
     ) -> None:
         self._journal, self._database, self._cache, self._sync = journal, database, cache, sync
         self._channel_ids = channel_ids
-        self._on_fallback = on_fallback
+        self._on_answer, self._on_seen = on_answer, on_seen
 
     async def unprocessed(self, query: UnprocessedQuery) -> Page:
         """The waiting messages of one channel. Raises UnknownChannel."""
         channel_id = self._channel_id(query.channel)
         history = self._sync.history
+        reason: str | None = None
         try:
-            return await self._from_cache(channel_id, query)
+            page = await self._from_cache(channel_id, query)
         except CacheCannotAnswer as error:
-            self._on_fallback(str(error))
+            reason = str(error)
+            page = await self._from_elsewhere(channel_id, query)
         except CacheUnavailable as error:
             # Told at once, so that a frozen server costs one poll its time-out and not each until it is noticed.
             self._sync.disconnected(str(error), history)
-            self._on_fallback("unavailable")
-        try:
-            return await self._from_database(channel_id, query)
-        except DatabaseUnavailable:
-            return self._from_tail(channel_id, query)
+            reason = "unavailable"
+            page = await self._from_elsewhere(channel_id, query)
+        self._on_answer(page.source, reason)
+        return page
 
     async def listed(self, query: ListQuery) -> Listing:
         """Stored messages of any status, as the database has them: tens of milliseconds behind what was accepted, more
@@ -82,13 +84,16 @@ class Reader:
         channel_id = self._channel_id(channel)
         seen = {n for n in message_ids if self._journal.tail.has_post(Key(channel_id, n))}
         unsure = [n for n in message_ids if n not in seen]
+        counts = {Source.JOURNAL: len(message_ids) - len(unsure)}
         history = self._sync.history
         if unsure and self._cache is not None and history is not None:
             try:
                 seen |= await self._cache.seen(channel_id, unsure)
             except CacheUnavailable as error:
                 self._sync.disconnected(str(error), history)
+            counts[Source.CACHE] = len(unsure)
             unsure = [n for n in unsure if n not in seen]
+            counts[Source.CACHE] -= len(unsure)
         if unsure:
             try:
                 # What was in the tail above may be flushed and gone from it meanwhile, and is found here.
@@ -97,6 +102,9 @@ class Reader:
                 raise Unavailable(
                     "the database is down, and only it knows whether these messages were seen; try again"
                 ) from error
+            counts[Source.DATABASE] = len(unsure)
+        for source, count in counts.items():
+            self._on_seen(source, count)
         return seen
 
     def _channel_id(self, channel: str) -> int:
@@ -136,7 +144,7 @@ class Reader:
     async def _from_cache(self, channel_id: int, query: UnprocessedQuery) -> Page:
         mark = self._sync.trusted
         if self._cache is None or mark is None:
-            raise CacheCannotAnswer(self._sync.reason or "no cache")
+            raise CacheCannotAnswer("no cache" if self._cache is None else self._sync.standing)
         if frozenset(query.statuses) not in PLAIN_STATUSES:
             raise CacheCannotAnswer("other statuses")
         if not mark.plain and (query.exclude_processed_by is not None or len(query.statuses) > 1):
@@ -198,6 +206,12 @@ class Reader:
             if not missing <= states.keys():
                 raise CacheCannotAnswer("a body has expired")
         return states
+
+    async def _from_elsewhere(self, channel_id: int, query: UnprocessedQuery) -> Page:
+        try:
+            return await self._from_database(channel_id, query)
+        except DatabaseUnavailable:
+            return self._from_tail(channel_id, query)
 
     async def _from_database(self, channel_id: int, query: UnprocessedQuery) -> Page:
         records = self._journal.tail.of_channel(channel_id, self._journal.flushed)
