@@ -39,7 +39,7 @@ bench: $(READY)
 	@$(BIN)/telewarden bench $(ARGS)
 
 chaos: $(READY)
-	@$(BIN)/pytest tests/chaos --chaos-full $(ARGS)
+	@$(BIN)/pytest tests/chaos tests/simulation --chaos-full $(ARGS)
 
 docs: $(READY)
 	@$(BIN)/python docs/check.py $(ARGS)

@@ -25,6 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of this project."""
     parser.addoption("--chaos-full", action="store_true", help="run the chaos tests at full length")
     parser.addoption("--suite", help="run only the chaos tests of this suite, such as telegram")
+    simulation = parser.getgroup("simulation", "the simulation of the cache's protocol (tests/simulation)")
+    simulation.addoption("--schedules", type=int, help="how many schedules to run; 1,000 unless given")
+    simulation.addoption("--seed", type=int, default=1, help="the base seed of the schedules")
+    simulation.addoption("--replay", type=int, help="run this schedule alone and print what happens in it")
+    simulation.addoption("--without", help="break this rule of the protocol in the schedules that are run")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -165,7 +165,8 @@ async def _applying(folder: Path, dsn: str, server: EmbeddedValkey) -> dict[str,
             for first in range(1, count + 1, 500):
                 await parts.journal.accept(_posts(first, min(500, count + 1 - first)))
             parts.sync.connected(await parts.cache.connect())
-            parts.sync.begin_warm(0, uuid.uuid4(), plain=True, now_s=time.monotonic())
+            warm = parts.sync.begin_warm(0, uuid.uuid4(), plain=True, now_s=time.monotonic())
+            await parts.cache.clear(warm.mark.text)
             began = time.perf_counter()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(parts.worker.run, AloneContext())

@@ -86,7 +86,7 @@ class Exercise:
     """One run, and what can be watched of it while it goes on.
 
     hold_s: how long the consumer keeps a message before it acknowledges it. before: messages of earlier exercises on
-    the same stack, all acknowledged: not judged again, and not to be served again.
+    the same stack, all acknowledged: not judged again, and not to be served again. omits_s: see judge.
     """
 
     stack: Stack
@@ -97,6 +97,7 @@ class Exercise:
     poll_interval_s: float = POLL_INTERVAL_S
     hold_s: float = 0.0
     before: Set[Id] = frozenset()
+    omits_s: float = 0.0
     outages: list[Outage] = field(default_factory=list)
     phase: str = "starting"
 
@@ -151,7 +152,15 @@ class Exercise:
         own = {key: message for key, message in truth.items() if key not in self.before}
         got, written = self.consumer.got, self.poster.done.texts
         texts = {key: [text for _, text in versions] for key, versions in written.items()}
-        verdict = judge(own, rows, got, self.never_shown(), self.shown_texts(), texts)
+        verdict = judge(
+            own,
+            rows,
+            got,
+            self.never_shown(),
+            self.shown_texts(),
+            texts,
+            omits_ms=self.omits_s * 1000,
+        )
         for key in got.received.keys() & self.before:
             verdict.duplicated[key] = "served again, acknowledged long before"
         return verdict

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import redis.asyncio
@@ -71,6 +71,16 @@ class Write:
     state: State
     body: bytes = b""
     certain: bool = True
+
+
+class Turn(NamedTuple):
+    """Whose write it is: which warm's, and its number, greater with each.
+
+    A write that its caller gave up on may come late, after others; then it changes nothing any more.
+    """
+
+    warm: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +198,16 @@ class Cache:
         if int(memory.get("maxmemory", 0)) > 0 and policy != "noeviction":
             raise self._unavailable(problem(Kind.EVICTS, f"maxmemory-policy is {policy}"))
 
-    async def apply(self, history: str, writes: Iterable[Write]) -> None:
-        """Apply operations, all or none."""
-        arguments: list[str | bytes | int] = [self._prefix, history, *self._settings]
+    async def apply(self, history: str, writes: Iterable[Write], turn: Turn | None = None) -> None:
+        """Apply operations, all or none. turn: None for those that are right at any time.
+
+        Raises HistoryChanged also where the turn is over: after a FLUSHALL, or when another warm began.
+        """
+        arguments: list[str | bytes | int] = [self._prefix, history, *(turn or ("", 0)), *self._settings]
         for write in writes:
             arguments += self._arguments(write)
         if await self._run("apply", arguments) != 1:
-            raise HistoryChanged("the cache's replication history changed")
+            raise HistoryChanged("the cache's replication history changed, or it was flushed")
 
     def _arguments(self, write: Write) -> list[str | bytes | int]:
         state = write.state
@@ -243,7 +256,7 @@ class Cache:
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
     async def clear(self, mark: str, channel_ids: Iterable[int] = ()) -> None:
-        """Forget the mark and the pending sets, in one step: the warm begins that may set this mark in the end.
+        """Forget the mark and the pending sets, in one step: it is the turn of the warm that sets this mark in the end.
 
         channel_ids: of whom messages can be read afterwards.
         """

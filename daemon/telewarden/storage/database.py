@@ -98,9 +98,14 @@ class Database:
         """A connection for a poll. Fails at once while the breaker is open."""
         if not self.breaker.allows(self._clock_s()):
             raise DatabaseUnavailable(f"the database is down ({self.breaker.last_error})")
+        tries = self.breaker.failed
         # A crowd of polls waits here for its turn, within the API's own time-out: that is no outage.
-        async with self._turns, self._using(self._reader, _POLL_S) as connection:
-            yield connection
+        async with self._turns:
+            if self.breaker.failed and not tries:
+                # It broke while this one waited, which would now wait as long again, and those behind it too.
+                raise DatabaseUnavailable(f"the database is down ({self.breaker.last_error})")
+            async with self._using(self._reader, _POLL_S) as connection:
+                yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Connection]:

@@ -74,7 +74,8 @@ class RedisWorker:
             records = self._waiting(BATCH)
             if not records:
                 return 0
-            await self._cache.apply(self._sync.history, writes_for(records, self._sync.mirror))
+            writes = writes_for(records, self._sync.mirror)
+            await self._cache.apply(self._sync.history, writes, self._sync.next_turn())
             self._sync.moved(records[-1].position)
             self._journal.release(self._sync.holds(self._journal.flushed))
         return len(records)

@@ -177,7 +177,8 @@ class _Run:
             async with self._sync.lock:
                 self._still()
                 events = self._applied_to(page)
-                await self._cache.apply(self.warm.history, page_writes(page, events, self._sync.mirror))
+                writes = page_writes(page, events, self._sync.mirror)
+                await self._cache.apply(self.warm.history, writes, self._sync.next_turn())
             self._progress.written += len(page)
         now_s = time.monotonic()
         traffic = self._traffic() + self._journal.head
@@ -215,7 +216,7 @@ class _Run:
                 for key in done:
                     self._sync.mirror.drop(key)
                 writes = [Write(Operation.DONE, lift(posts[key])) for key in done]
-                await self._cache.apply(self.warm.history, writes)
+                await self._cache.apply(self.warm.history, writes, self._sync.next_turn())
 
     async def _mark(self, head: int) -> bool:
         """Set the mark if everything up to a position is applied. What came later shortens the lease, as at every
@@ -241,6 +242,10 @@ class _Run:
             except DatabaseUnavailable as error:
                 trouble = f"waiting for the database: {error}"
             except CacheUnavailable as error:
+                if error.problem.distrusts:
+                    # Waiting mends nothing: only another clear does.
+                    self._sync.distrust(f"warm interrupted: {error}")
+                    raise
                 self._pace.failed()
                 self._sync.disconnected(str(error), self.warm.history)
                 trouble = f"waiting for the cache: {error}"

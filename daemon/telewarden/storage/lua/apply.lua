@@ -1,22 +1,33 @@
 -- Applies events to the cache, atomically, and only in the replication history that the caller knows.
--- ARGV: prefix, history, body ttl, done ttl, seen ttl, pending bound, recent length, then operations, seven values each:
+-- A turn (which warm, and a number) makes sure that nothing is done late: not after a later turn, another warm, or a
+-- FLUSHALL. Without a turn come operations that are right at any time, as `done` is.
+-- ARGV: prefix, history, warm (or empty), number of the turn, body ttl, done ttl, seen ttl, pending bound, recent length,
+-- then operations, seven values each:
 --   operation, channel, message id, member of the pending set, score, body, telegram date in ms
 -- Operations: pend (enter the pending set unless done), body (replace a body that is there), seen (known, nothing
 -- more), drop (forget a body whose newest text is not at hand), done (leave the pending set for good; without a member,
 -- whichever has that message id).
 -- How many wait is counted beside the sets, so that a set which somebody else has changed or thrown away is noticed.
--- Returns 1, or 0 if this server is not a master in that history; then nothing was written.
+-- Returns 1, or 0 if this server is not a master in that history, or the turn is over; then nothing was written.
 local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) or string.match(info, 'master_replid:(%x+)') ~= ARGV[2] then
   return 0
 end
-local prefix, body_ttl, done_ttl, seen_ttl = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
+local prefix, body_ttl, done_ttl, seen_ttl = ARGV[1], ARGV[5], ARGV[6], ARGV[7]
+local counts = prefix .. 'counts'
+if ARGV[3] ~= '' then
+  local turn = redis.call('HMGET', counts, 'warm', 'turn')
+  if turn[1] ~= ARGV[3] or tonumber(turn[2]) >= tonumber(ARGV[4]) then
+    return 0
+  end
+  redis.call('HSET', counts, 'turn', ARGV[4])
+end
 local joined = {}
 local function joins(channel, by)
   joined[channel] = (joined[channel] or 0) + by
 end
-local bound, recent_length = tonumber(ARGV[6]), tonumber(ARGV[7])
-for i = 8, #ARGV, 7 do
+local bound, recent_length = tonumber(ARGV[8]), tonumber(ARGV[9])
+for i = 10, #ARGV, 7 do
   local op, channel, message, member, score, body, date =
     ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
   local id = channel .. ':' .. message
@@ -70,7 +81,6 @@ for i = 8, #ARGV, 7 do
     return redis.error_reply('unknown operation ' .. op)
   end
 end
-local counts = prefix .. 'counts'
 for channel, by in pairs(joined) do
   -- Only those that the warm began with are known to be complete.
   if by ~= 0 and redis.call('HEXISTS', counts, channel) == 1 then

@@ -1,0 +1,352 @@
+"""The protocol's rules, and how each is broken by itself. The names are those of the model that the protocol was drawn up
+with; what a rule's breaking changes is the part of the product, or of a stand-in, that keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from simulation.process import Process
+from simulation.servers import Server
+from simulation.store import Store
+from simulation.world import Setup, World
+from telewarden import messages
+from telewarden.messages import Event, Key, Posted, State, lift
+from telewarden.storage.cache import CacheUnavailable, Listed, Turn
+from telewarden.storage.cache_sync import Mirror
+from telewarden.storage.reader import Reader
+from telewarden.storage.tail import Record
+from telewarden.workers import warmer
+
+FOREVER_MS = 10**9
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule. text: what it says. setup: what breaks it. patch: what else does, while the schedule runs.
+    within: in so many schedules its breaking is found."""
+
+    text: str
+    setup: Setup = field(default_factory=Setup)
+    patch: Callable[[pytest.MonkeyPatch], None] = lambda patch: None
+    within: int = 300
+
+    @contextmanager
+    def broken(self) -> Iterator[Setup]:
+        """While the context lasts."""
+        with pytest.MonkeyPatch.context() as patch:
+            self.patch(patch)
+            yield self.setup
+
+
+class OneHistory(Server):
+    """All servers' histories look the same."""
+
+    one_history = True
+
+
+class NoTombstones(Server):
+    """Nothing is left where a message was."""
+
+    tombstones = False
+
+
+class KeepsMark(Server):
+    """A warm leaves the mark that is there."""
+
+    clears_mark = False
+
+
+class AppliesAnything(Server):
+    """Whatever comes late is carried out all the same."""
+
+    def _is_next(self, turn: Turn) -> bool:
+        return True
+
+
+def _no_early_acknowledgements(store: Store) -> None:
+    store.early_acknowledgements = False
+
+
+def _nothing_is_done(process: Process) -> None:
+    class Forgetful(Mirror):
+        def put(self, state: State) -> None:
+            self._done.clear()
+            super().put(state)
+
+        def is_done(self, key: Key) -> bool:
+            return False
+
+    process.sync.mirror = Forgetful(process.habits.mirror_bound)
+
+
+def _marks_before_catching_up(process: Process) -> None:
+    class Journal:
+        """Ends where the applier is."""
+
+        def __getattr__(self, name: str) -> Any:
+            return process.sync.applied if name == "head" else getattr(process.journal, name)
+
+    process.warmer._journal = Journal()  # type: ignore[assignment]
+
+
+def _warms_from_the_head(process: Process) -> None:
+    begin = process.sync.begin_warm
+    process.sync.begin_warm = lambda _, *given: begin(process.journal.head, *given)  # type: ignore[method-assign]
+
+
+def _asks_nothing(process: Process) -> None:
+    _nothing_is_done(process)
+
+    async def ask(*_: object) -> int:
+        return process.journal.head
+
+    process.warmer._ask = ask  # type: ignore[method-assign]
+
+
+def _reader_on(process: Process, of_channel: Callable[[int, int], Sequence[Record]]) -> Reader:
+    """A reader that gets something else for the events which its source has not got yet."""
+
+    class Tail:
+        def __getattr__(self, name: str) -> Any:
+            return of_channel if name == "of_channel" else getattr(process.journal.tail, name)
+
+    class Journal:
+        tail = Tail()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(process.journal, name)
+
+    return Reader(
+        Journal(),  # type: ignore[arg-type]
+        process.database,
+        process.cache,  # type: ignore[arg-type]
+        process.sync,
+        channel_ids=process.reader._channel_ids,
+    )
+
+
+def _no_overlay(process: Process, source: str) -> None:
+    setattr(process.reader, source, getattr(_reader_on(process, lambda channel_id, after: []), source))
+
+
+class _Live(Sequence[Record]):
+    """What the source lacks when it is looked at, not when the poll began."""
+
+    def __init__(self, look: Callable[[], Sequence[Record]]) -> None:
+        self._look = look
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._look()[index]
+
+    def __len__(self) -> int:
+        return len(self._look())
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._look())
+
+
+def _overlay_last(process: Process) -> None:
+    journal, sync, tail = process.journal, process.sync, process.journal.tail
+
+    def applied(channel_id: int, _: int) -> Sequence[Record]:
+        # Never empty at first, so that the cache is asked for messages one by one.
+        return _Live(lambda: tail.of_channel(channel_id, sync.applied))
+
+    def flushed(channel_id: int, _: int) -> Sequence[Record]:
+        return _Live(lambda: tail.of_channel(channel_id, journal.flushed))
+
+    process.reader._from_cache = _reader_on(process, applied)._from_cache  # type: ignore[method-assign]
+    process.reader._from_database = _reader_on(process, flushed)._from_database  # type: ignore[method-assign]
+
+
+def _asks_for_no_tombstones(process: Process) -> None:
+    read = process.cache.read
+
+    async def reads_bare(*given: Any, **named: Any) -> Any:
+        answer = await read(*given, **named)
+        return Listed(answer.waiting, frozenset()) if isinstance(answer, Listed) else answer
+
+    async def nothing_done(keys: Sequence[Key]) -> set[Key]:
+        return set()
+
+    by_keys = process.database.by_keys
+
+    async def only_those_that_wait(keys: Collection[Key]) -> dict[Key, State]:
+        return {key: state for key, state in (await by_keys(list(keys))).items() if state.pending}
+
+    process.cache.read = reads_bare  # type: ignore[method-assign]
+    process.sync.mirror.is_done = lambda key: False  # type: ignore[method-assign]
+    reads = SimpleNamespace(
+        waiting=process.database.waiting,
+        by_keys=only_those_that_wait,
+        done=nothing_done,
+        by_id=process.database.by_id,
+    )
+    process.reader._database = reads  # type: ignore[assignment]
+
+
+def _takes_no_for_yes(process: Process) -> None:
+    apply = process.cache.apply
+
+    async def unconfirmed(*given: Any) -> None:
+        try:
+            await apply(*given)
+        except CacheUnavailable:
+            return
+
+    process.cache.apply = unconfirmed  # type: ignore[method-assign]
+
+
+def _jumps_over_what_is_forgotten(process: Process) -> None:
+    tail = process.journal.tail
+
+    def waiting(limit: int) -> list[Record]:
+        return tail.after(max(process.sync.applied, tail.first - 1), limit)
+
+    process.redis._waiting = waiting  # type: ignore[method-assign]
+
+
+def _skips_what_has_no_body(process: Process) -> None:
+    async def states(keys: Sequence[Key]) -> dict[Key, State]:
+        return {}
+
+    process.reader._states = states  # type: ignore[method-assign]
+
+
+def _lasts_forever(process: Process) -> None:
+    cache = process.cache
+    cache.set_mark, cache.renew = (  # type: ignore[method-assign]
+        partial(_with_lease, call) for call in (cache.set_mark, cache.renew)
+    )
+
+
+async def _with_lease(call: Callable[[str, int], Any], mark: str, _: int) -> None:
+    await call(mark, FOREVER_MS)
+
+
+def _renews_in_any_case(process: Process) -> None:
+    process.redis._lease_ms = lambda: 3000  # type: ignore[method-assign]
+
+
+def _slow_applier(world: World) -> None:
+    """More comes than the applier can take."""
+    world.habits = replace(world.habits, applier_batch=1)
+    world.weather.mean_s = 0.02
+    world.pause_s = 0.02
+    for name in world.weights:
+        if name.startswith("fault_") or name == "do_rest":
+            world.weights[name] = 0.0
+    world.weights["do_edit"] = 20.0
+
+
+def _folds_nothing(patch: pytest.MonkeyPatch) -> None:
+    page_writes = warmer.page_writes
+    patch.setattr(warmer, "page_writes", lambda page, since, mirror: page_writes(page, [], mirror))
+
+
+def _posts_are_news(patch: pytest.MonkeyPatch) -> None:
+    def resets(event: Event) -> State:
+        lifted = lift(event)
+        if isinstance(event, Posted):
+            return msgspec.structs.replace(lifted, status_at_us=event.received_at_us)
+        return lifted
+
+    patch.setattr(messages, "lift", resets)
+
+
+def _the_last_text_wins(patch: pytest.MonkeyPatch) -> None:
+    join = messages.join
+
+    def last(a: State, b: State) -> State:
+        joined = join(a, b)
+        if b.content is None:
+            return joined
+        return msgspec.structs.replace(joined, content=b.content, version=b.version)
+
+    patch.setattr(messages, "join", last)
+
+
+RULES: dict[str, Rule] = {
+    "history": Rule(
+        "a mark is trusted only on a master and in the replication history (master_replid) that was warmed",
+        Setup(server=OneHistory),
+    ),
+    "mark_after_catch_up": Rule(
+        "the mark is set only when every event accepted so far is applied",
+        Setup(process=_marks_before_catching_up, temper=_slow_applier),
+    ),
+    "warm_from_flushed": Rule(
+        "when a warm starts, the applier goes back to the oldest event that is not in the database",
+        Setup(process=_warms_from_the_head),
+    ),
+    "fold_page": Rule(
+        "events applied during a warm are folded onto each page that was read before them",
+        patch=_folds_nothing,
+    ),
+    "overlay_first": Rule(
+        "a reader notes the events not yet in its source before it reads the source",
+        Setup(process=_overlay_last),
+    ),
+    "overlay_cache": Rule(
+        "a cache read is overlaid with the events not yet applied to the cache",
+        Setup(process=partial(_no_overlay, source="_from_cache")),
+    ),
+    "overlay_database": Rule(
+        "a database read is overlaid with the events not yet flushed",
+        Setup(process=partial(_no_overlay, source="_from_database")),
+    ),
+    "tombstone": Rule(
+        "an acknowledged message leaves a tombstone, and nothing adds over it",
+        Setup(server=NoTombstones, process=_nothing_is_done),
+    ),
+    "new_only": Rule(
+        "only a post that is certainly new enters the pending set; another waits for the database's word",
+        Setup(floor=0),
+    ),
+    "clear_with_mark": Rule(
+        "a warm clears the mark together with the sets, before it writes", Setup(server=KeepsMark)
+    ),
+    "ack_before_row": Rule(
+        "an acknowledgement is kept even when the row is not there yet, and meets it on arrival",
+        Setup(store=_no_early_acknowledgements),
+    ),
+    "warm_asks_tail": Rule(
+        "a warm asks the database about every message that the applier will replay, and leaves a tombstone where it is done",
+        Setup(process=_asks_nothing),
+    ),
+    "overlay_keys_read": Rule(
+        "a read also asks its source about every message that only the overlay holds: acknowledged?",
+        Setup(process=_asks_for_no_tombstones),
+    ),
+    "replay_merges": Rule("a replayed post never moves a status back", patch=_posts_are_news),
+    "lease": Rule("the mark expires unless the ingest process renews it", Setup(process=_lasts_forever)),
+    "lease_follows_applier": Rule(
+        "a renewal reaches only as far as the oldest event that is not applied allows",
+        Setup(process=_renews_in_any_case, temper=_slow_applier),
+    ),
+    "confirm": Rule(
+        "the applied position moves only past confirmed writes; an unknown result is applied again",
+        Setup(process=_takes_no_for_yes),
+    ),
+    "stop_at_retention": Rule(
+        "an applier that falls behind the journal's retention distrusts the cache",
+        Setup(process=_jumps_over_what_is_forgotten),
+    ),
+    "newest_text": Rule("an older text never overwrites a newer one", patch=_the_last_text_wins),
+    "body_from_truth": Rule(
+        "a body that has expired is read from the database and overlaid, not skipped",
+        Setup(process=_skips_what_has_no_body),
+    ),
+    "late_write": Rule(
+        "a write that its caller gave up on changes nothing when it comes late", Setup(server=AppliesAnything)
+    ),
+}
+"""By name."""
