@@ -7,11 +7,11 @@ LONGEST_PAGE_S = 0.04
 BUSY_S = 1.0
 """Traffic counts as live for so long after it was seen."""
 LONGEST_REST_S = 0.25
-LATE_S = 0.005
+LATE_S = 0.003
 """A rest that ends so much later than it should says that others have to wait too."""
-FIRST_SHARE, LEAST_SHARE, MOST_SHARE = 0.5, 0.1, 0.9
+FIRST_SHARE, LEAST_SHARE, MOST_SHARE = 0.5, 0.1, 0.8
 """Parts of the time that a warm may work beside live traffic."""
-_MORE, _LESS, _GROWTH = 0.02, 0.8, 25
+_MORE, _LESS, _GROWTH = 0.01, 0.8, 25
 
 
 class WarmPace:

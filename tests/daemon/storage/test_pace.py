@@ -54,7 +54,7 @@ def test_where_rests_end_in_time_it_works_more_and_never_without_a_rest() -> Non
         pace.rested(0.01, 0.01)
     assert pace.share == MOST_SHARE
     pace.wrote(0.009, 0.01, traffic=0, now_s=0.0)
-    assert pace.wrote(0.009, 0.01, traffic=1, now_s=0.1) == pytest.approx(0.001)
+    assert pace.wrote(0.009, 0.01, traffic=1, now_s=0.1) == pytest.approx(0.00225)
     pace.rested(0.01, 1.0)
     assert pace.share < MOST_SHARE
 
