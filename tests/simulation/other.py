@@ -99,8 +99,16 @@ class OtherProcess:
             self._say(f"{name_of(key)} not there: {error}")
             return
         self._say(f"{name_of(key)} acknowledged there: {marked.updated}")
-        if marked.updated and own.committed_s is None:
+        # Nothing is updated where it was done already, or where the message is not known here yet.
+        done = marked.updated or any(each == key for each, _ in self._store.acknowledged)
+        if done and own.committed_s is None:
             own.committed_s = trio.current_time()
+
+    async def try_again(self) -> None:
+        """What consumers do where they were told that their acknowledgement is not kept."""
+        for key, own in self.own.items():
+            if own.committed_s is None:
+                await self.acknowledge(key)
 
     def settled(self, began_s: float, history: str | None, warmed_at_s: float) -> tuple[frozenset[Key], frozenset[Key]]:
         """Which of its acknowledgements the ingest process cannot miss: in the database, and in the cache, where it was told

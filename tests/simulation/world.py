@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from simulation.outside import CHANNELS, LEASE_S, Outside
 from simulation.process import Habits, Process, new_process
 from simulation.servers import Server, Servers, Times
 from simulation.store import Store, insert
-from simulation.truth import Truth, Violation
+from simulation.truth import Expected, Truth, Violation
 from simulation.weather import Weather
 from telewarden.messages import Acknowledged, Content, Key, State, message_uuid
 from telewarden.storage.acceptance import Channel, Gone, Observation, Seen
@@ -285,9 +285,10 @@ class World:
             if took_s > POLL_WITHIN_S:
                 raise Violation(f"a poll took {took_s:.2f} s")
             settled = {Source.DATABASE: there[0], Source.CACHE: there[1] if mark is process.sync.mark else frozenset()}
-            expected = replace(expected, over=expected.over | settled.get(page.source, frozenset()))
-            expected = replace(expected, waits={k: v for k, v in expected.waits.items() if k not in self.other.own})
-            self.truth.check(expected, page, query.limit, self.file.ever, [record.event for record in tail])
+            waits = {k: v for k, v in expected.waits.items() if k not in self.other.own}
+            over = expected.over | settled.get(page.source, frozenset())
+            limit = query.limit - len(expected.waits) + len(waits)
+            self.truth.check(Expected(waits, over), page, limit, self.file.ever, [record.event for record in tail])
         except Violation as violation:
             self.fail(str(violation))
         texts = {key.message_id: version for key, version in self.truth.served(page).items()}
@@ -410,6 +411,7 @@ class World:
         self.say(f"quiet | {self}")
         # What is on its way to the journal arrives.
         await trio.sleep(1.0)
+        await self.other.try_again()
         await self._until_answered()
         for channel_id in CHANNELS:
             query = UnprocessedQuery(str(channel_id))
@@ -427,6 +429,7 @@ class World:
                 and sync.trusted is not None
                 and sync.applied == journal.head
                 and self.servers.primary.mark(trio.current_time()) == sync.trusted.text
+                and self.other.shared.trusted == self.servers.primary.history
             ):
                 await trio.sleep(0.1)
 
@@ -442,9 +445,11 @@ class World:
         other = Reader(
             process.journal, process.database, None, process.sync, channel_ids=CHANNELS
         )
-        stored = await other.unprocessed(query)
-        if b",".join(page.bodies) != b",".join(stored.bodies):
-            self.fail(f"cache and database answer differently: {page.bodies!r}, {stored.bodies!r}")
+        stored, there = await other.unprocessed(query), await self.other.reader.unprocessed(query)
+        if not page.bodies == stored.bodies == there.bodies:
+            self.fail(f"answers differ: {page.bodies!r}, {stored.bodies!r}, {there.bodies!r}")
+        elif there.source is not page.source:
+            self.fail(f"{QUIET_S} s after the last fault the other process answers from {there.source}")
 
 
 def run_schedule(
