@@ -11,19 +11,23 @@ from prometheus_client import CollectorRegistry
 
 from telewarden import logs
 from telewarden.backfill import Backfiller
+from telewarden.cache_admin import CacheAdmin
 from telewarden.channel_admin import ChannelAdmin
 from telewarden.channels import ChannelSet
 from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
 from telewarden.fault_injection import WorkerFaults
 from telewarden.health import Health
-from telewarden.metrics import DaemonMetrics, IntakeLags, bounded_reason, fallback_counter
+from telewarden.metrics import CacheErrors, DaemonMetrics, IntakeLags
 from telewarden.notify import Notifier
 from telewarden.reload import Reloaded, Reloader
 from telewarden.serving import LOOP_TURN_S, Daemon, log_blocked_loop, make_server
 from telewarden.settings import ROLE_API, Settings
 from telewarden.storage.acknowledger import JournalAcknowledger
+from telewarden.storage.answers import Answers
+from telewarden.storage.cache_keys import CacheKeys
 from telewarden.storage.cache_sync import CacheSync
+from telewarden.storage.cache_verify import CacheVerifier
 from telewarden.storage.journal_file import JournalDamaged, JournalError
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
@@ -150,14 +154,15 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         if cache is not None:
             sync.distrust(reason)
 
-    fallbacks = fallback_counter(registry)
+    answers = Answers()
     reader = Reader(
         journal,
         database,
         cache,
         sync,
         channel_ids=channels.served,
-        on_fallback=lambda reason: fallbacks.labels(bounded_reason(reason)).inc(),
+        on_answer=answers.answered,
+        on_seen=answers.settled,
     )
     acknowledger = JournalAcknowledger(journal, database, sync, channel_ids=channels.served)
     writer = Writer(
@@ -169,8 +174,10 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         fail_point=FailPoint(settings.testing.fail_point),
     )
     health = Health(journal, database, sync, telegram, cached=cache is not None)
-    metrics = DaemonMetrics(journal, database, sync, writer, telegram)
+    metrics = DaemonMetrics(journal, database, sync, writer, telegram, answers)
     registry.register(metrics)
+    if cache is not None:
+        registry.register(CacheErrors(cache))
     listener = Listener(
         TelethonFeed(client_settings(settings), request_timeout_s=settings.telegram.request_timeout_s),
         journal,
@@ -199,15 +206,26 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         return shape.worker(name, faults.wrap(name, run) if faults else run, heartbeat_s=heartbeat_s)
 
     children: list[AnySpec] = []
+    cache_admin = None
     if cache is not None:
         lease_s = settings.cache.lease_s
         redis = RedisWorker(cache, sync, journal, lease_s=lease_s)
-        warmer = Warmer(cache, sync, journal, database, channel_ids=channels.served, lease_s=lease_s)
+        warmer = Warmer(
+            cache,
+            sync,
+            journal,
+            database,
+            channel_ids=channels.served,
+            lease_s=lease_s,
+            traffic=lambda: answers.total,
+        )
         cache_workers = [
             worker("redis", redis.run, heartbeat_s=30.0),
             worker("warmer", warmer.run, heartbeat_s=60.0),
         ]
         children.append(shape.part(CACHE, cache_workers))
+        compared = CacheVerifier(CacheKeys(cache), sync, journal, database, lambda: list(channels.served))
+        cache_admin = CacheAdmin(cache, sync, journal, compared, answers, redis.breaker)
     verifier = Verifier(lambda: listener.asking, journal, database, lambda: list(channels.taken_in))
     backfiller = Backfiller(
         lambda: listener.asking, journal, database, telegram, lambda: listener.settings.requests_per_s
@@ -221,6 +239,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         backfiller,
         PoisonShelf(database, journal),
         faults,
+        cache_admin,
     )
     upkeep = Upkeep(
         database, interval_s=settings.database.upkeep_interval_s, keep_days=settings.database.keep_days

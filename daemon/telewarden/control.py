@@ -16,7 +16,9 @@ from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from telewarden.backfill import Backfiller
+from telewarden.cache_admin import CacheAdmin
 from telewarden.channel_admin import ChannelAdmin
+from telewarden.control_cache import CacheAnswer, CacheRequest, answer_cache
 from telewarden.control_channels import ChannelAnswer, ChannelRequest, answer_channels
 from telewarden.fault_injection import FaultKind, WorkerFaults
 from telewarden.settings import Settings
@@ -56,10 +58,10 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an operator asks for. worker: which one to restart; for tests, to break, and how: kind.
 
     channels, since_s, repair: see `Verifier.verify`. about: what is wanted of channels. poison, ids: what to do to
-    which of the events that the database refused.
+    which of the events that the database refused. cache: what is wanted of the cache.
     """
 
-    command: Literal["ps", "restart", "fault", "verify", "channels", "poison"]
+    command: Literal["ps", "restart", "fault", "verify", "channels", "poison", "cache"]
     worker: str = ""
     kind: FaultKind | None = None
     channels: tuple[int, ...] = ()
@@ -68,6 +70,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     about: ChannelRequest | None = None
     poison: Literal["list", "retry", "drop"] | None = None
     ids: tuple[str, ...] = ()
+    cache: CacheRequest | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -114,8 +117,9 @@ class ControlServer:
     """Serves the socket. supervisor: gives the tree, which exists only after its workers were made.
 
     verifier: compares Telegram with the database. admin, backfiller: act on channels. shelf: events that the database
-    refused. faults: what breaks workers for tests; None where that is not allowed. A socket that cannot be had costs
-    the operator's commands and nothing else: it is tried again, not failed.
+    refused. cache: acts on the cache; None where none is configured. faults: what breaks workers for tests; None where
+    that is not allowed. A socket that cannot be had costs the operator's commands and nothing else: it is tried again,
+    not failed.
     """
 
     def __init__(
@@ -127,10 +131,12 @@ class ControlServer:
         backfiller: Backfiller,
         shelf: PoisonShelf,
         faults: WorkerFaults | None = None,
+        cache: CacheAdmin | None = None,
     ) -> None:
         self._path, self._supervisor = path, supervisor
         self._verifier, self._faults = verifier, faults
         self._admin, self._backfiller, self._shelf = admin, backfiller, shelf
+        self._cache = cache
         self._clients = 0
 
     async def run(self, ctx: WorkerContext) -> None:
@@ -211,6 +217,8 @@ class ControlServer:
                 await self._verify(stream, request)
             elif request.command == "channels" and request.about is not None:
                 await self._about_channels(stream, request.about)
+            elif request.command == "cache" and request.cache is not None:
+                await self._about_cache(stream, request.cache)
             else:
                 await _send(stream, await self._answer(request))
 
@@ -237,6 +245,12 @@ class ControlServer:
     async def _about_channels(self, stream: SocketStream, request: ChannelRequest) -> None:
         """Answer line by line; who hangs up ends what was going on."""
         async with aclosing(answer_channels(self._admin, self._backfiller, request)) as answers:
+            async for answer in answers:
+                await _send(stream, answer)
+
+    async def _about_cache(self, stream: SocketStream, request: CacheRequest) -> None:
+        """Answer line by line; who hangs up ends what was going on."""
+        async with aclosing(answer_cache(self._cache, request)) as answers:
             async for answer in answers:
                 await _send(stream, answer)
 
@@ -307,7 +321,7 @@ async def _is_served(path: Path) -> bool:
     return True
 
 
-async def _send(stream: SocketStream, answer: Answer | Verified | ChannelAnswer) -> None:
+async def _send(stream: SocketStream, answer: Answer | Verified | ChannelAnswer | CacheAnswer) -> None:
     line = msgspec.json.encode(answer) + b"\n"
     if len(line) > LINE_BYTES:
         line = msgspec.json.encode(Answer(False, "the answer would be too long")) + b"\n"

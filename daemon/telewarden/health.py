@@ -47,7 +47,7 @@ class Health(ServingHealth):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(database, sync, cached=cached, clock=clock)
-        self._journal, self._telegram = journal, telegram
+        self._journal, self._sync, self._telegram = journal, sync, telegram
         self._rate = Rate(_RATE_S)
 
     def _down(self) -> Iterable[tuple[str, str]]:
@@ -60,7 +60,10 @@ class Health(ServingHealth):
         yield from super()._down()
 
     def _without_database(self) -> str:
-        served = "the cache" if self._cache.trusted is not None else "the journal alone (older ones may miss)"
+        served = "the cache"
+        if self._sync.trusted is None:
+            remembered = self._sync.memory is not None
+            served = "memory and the journal" if remembered else "the journal alone (older ones may miss)"
         return f"polls are answered by {served}, new messages wait in the journal"
 
     def _details(self) -> dict[str, object]:

@@ -4,6 +4,9 @@ A state is a join semilattice: `join` is idempotent, commutative and associative
 which events arrive, their repetition and their replay do not matter anywhere (the idea is that of
 state-based CRDTs: Shapiro et al., SSS 2011). Writer, applier, warmer and reader all use this one function.
 Every value in an event is fixed when the event is accepted; nothing here asks for the time.
+
+Nothing here can be part of a cycle, so the garbage collector does not look at it (gc=False): with 100,000 waiting
+messages in memory it would stop everything for twice as long.
 """
 
 import uuid
@@ -39,7 +42,7 @@ class Key(NamedTuple):
     message_id: int
 
 
-class Content(msgspec.Struct, frozen=True, array_like=True):
+class Content(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What Telegram says of a message, already in the words of the contract.
 
     media_refs, metadata: canonical JSON (see `canonical_json`). telegram_date_us: microseconds since the epoch.
@@ -56,7 +59,7 @@ class Content(msgspec.Struct, frozen=True, array_like=True):
     telegram_date_us: int | None = None
 
 
-class Posted(msgspec.Struct, frozen=True, array_like=True, tag="posted"):
+class Posted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="posted"):
     """A message was seen. new: certainly for the first time, so it may be served at once; otherwise the
     database has to say whether it was inserted. version: see `State.version`."""
 
@@ -68,7 +71,7 @@ class Posted(msgspec.Struct, frozen=True, array_like=True, tag="posted"):
     new: bool
 
 
-class Edited(msgspec.Struct, frozen=True, array_like=True, tag="edited"):
+class Edited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="edited"):
     """A message that was seen before has another content."""
 
     channel_id: int
@@ -78,7 +81,7 @@ class Edited(msgspec.Struct, frozen=True, array_like=True, tag="edited"):
     at_us: int
 
 
-class Deleted(msgspec.Struct, frozen=True, array_like=True, tag="deleted"):
+class Deleted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="deleted"):
     """A message is gone from Telegram, or was deleted through the API."""
 
     channel_id: int
@@ -87,7 +90,7 @@ class Deleted(msgspec.Struct, frozen=True, array_like=True, tag="deleted"):
     reason: str | None = None
 
 
-class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag="acknowledged"):
+class Acknowledged(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="acknowledged"):
     """A consumer has processed a message."""
 
     channel_id: int
@@ -96,7 +99,7 @@ class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag="acknowledg
     at_us: int
 
 
-class ReprocessRequested(msgspec.Struct, frozen=True, array_like=True, tag="reprocess"):
+class ReprocessRequested(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="reprocess"):
     """Somebody wants a message processed once more."""
 
     channel_id: int
@@ -108,7 +111,7 @@ class ReprocessRequested(msgspec.Struct, frozen=True, array_like=True, tag="repr
 Event = Posted | Edited | Deleted | Acknowledged | ReprocessRequested
 
 
-class State(msgspec.Struct, frozen=True):
+class State(msgspec.Struct, frozen=True, gc=False):
     """A message as the events so far describe it. All times in microseconds since the epoch.
 
     created_at_us: None until a post has arrived; fixes the row's chunk, so the first one stays.

@@ -3,25 +3,29 @@
 from collections import Counter as Counts
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from telewarden.serving_health import CacheStanding
+from telewarden.storage.answers import Answers
+from telewarden.storage.cache import Cache
+from telewarden.storage.cache_errors import Kind
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
 from telewarden.telegram.intake import Lags, TelegramState
 from telewarden.tree import workers
 from telewarden.workers.writer import Writer
+from telewarden_http.protocols import Source
 from telewarden_supervisors import ChildRestarted, Event, Supervisor
 
 
 class ServingMetrics(Collector):
     """Of every process that serves. Looks at the parts when Prometheus asks, so that nothing has to keep a gauge."""
 
-    def __init__(self, database: Database, cache: CacheStanding) -> None:
-        self._database, self._cache = database, cache
+    def __init__(self, database: Database, cache: CacheStanding, answers: Answers) -> None:
+        self._database, self._cache, self._answers = database, cache, answers
         self._restarts: Counts[str] = Counts()
         self.supervisor: Supervisor | None = None
 
@@ -41,6 +45,27 @@ class ServingMetrics(Collector):
         for name in self._workers():
             restarts.add_metric([name], self._restarts[name])
         yield restarts
+        yield from self._answered()
+
+    def _answered(self) -> Iterable[Metric]:
+        answers = self._answers
+        polls = CounterMetricFamily(
+            "telewarden_polls", "Polls of waiting messages answered, by source.", labels=["source"]
+        )
+        seen = CounterMetricFamily(
+            "telewarden_seen_checks",
+            "Messages asked about, whether they were seen, by the source that knew.",
+            labels=["source"],
+        )
+        for source in Source:
+            polls.add_metric([source.value], answers.polls[source])
+            seen.add_metric([source.value], answers.seen[source])
+        fallbacks = CounterMetricFamily(
+            "telewarden_cache_fallbacks", "Polls that the cache did not answer, by reason.", labels=["reason"]
+        )
+        for reason, count in answers.reasons.items():
+            fallbacks.add_metric([reason], count)
+        yield from (polls, seen, fallbacks)
 
     def _workers(self) -> Iterable[str]:
         found = workers(self.supervisor.snapshot()) if self.supervisor is not None else {}
@@ -56,9 +81,15 @@ class DaemonMetrics(ServingMetrics):
     """The same, and what comes in."""
 
     def __init__(
-        self, journal: Journal, database: Database, sync: CacheSync, writer: Writer, telegram: TelegramState
+        self,
+        journal: Journal,
+        database: Database,
+        sync: CacheSync,
+        writer: Writer,
+        telegram: TelegramState,
+        answers: Answers,
     ) -> None:
-        super().__init__(database, sync)
+        super().__init__(database, sync, answers)
         self._journal, self._sync = journal, sync
         self._writer, self._telegram = writer, telegram
 
@@ -84,6 +115,7 @@ class DaemonMetrics(ServingMetrics):
         yield _gauge("telewarden_journal_backlog_events", "Events not yet in the database.", journal.backlog)
         yield _gauge("telewarden_journal_backlog_bytes", "Size of those events.", journal.unflushed_bytes)
         yield _counter("gateway_cache_writes", "Events applied to the cache.", self._sync.writes)
+        yield _counter("telewarden_cache_warms", "Times that filling the cache began.", self._sync.warms)
         floods = CounterMetricFamily(
             "telewarden_telegram_flood_waits", "Waits that Telegram asked for.", labels=["method"]
         )
@@ -99,6 +131,24 @@ class DaemonMetrics(ServingMetrics):
 
     def _waiting(self) -> int:
         return self._journal.backlog if self._database.breaker.failed else 0
+
+
+class CacheErrors(Collector):
+    """What was wrong with the cache's server, by kind; every kind from the start, so that the first one is a rise."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client's Collector."""
+        errors = CounterMetricFamily(
+            "telewarden_cache_errors",
+            "Calls that the cache's server refused or did not answer, and servers that are unfit, by kind.",
+            labels=["kind"],
+        )
+        for kind in Kind:
+            errors.add_metric([kind.value], self._cache.errors[kind])
+        yield errors
 
 
 class IntakeLags(Lags):
@@ -123,42 +173,6 @@ class IntakeLags(Lags):
         """See `Lags`."""
         self._all.labels(source).observe(lag_s)
         self._last.labels(str(channel_id), source).set(lag_s)
-
-
-def fallback_counter(registry: CollectorRegistry) -> Counter:
-    """Polls that the cache did not answer, by the reason; reasons are a few fixed words."""
-    return Counter(
-        "telewarden_cache_fallbacks_total",
-        "Polls that the cache could not answer, by reason.",
-        ["reason"],
-        registry=registry,
-    )
-
-
-FALLBACK_REASONS = frozenset(
-    {
-        "not connected yet",
-        "not warmed yet",
-        "being warmed",
-        "no cache",
-        "unavailable",
-        "other statuses",
-        "not only plain messages wait",
-        "a body has expired",
-        "not a master",
-        "no mark",
-        "other mark",
-        "other history",
-        "overflow",
-        "too large",
-        "behind the journal",
-    }
-)
-
-
-def bounded_reason(reason: str) -> str:
-    """A fall-back reason as a label value: one of a fixed set."""
-    return reason if reason in FALLBACK_REASONS else "down"
 
 
 def _gauge(name: str, help_: str, value: float | bool) -> Metric:

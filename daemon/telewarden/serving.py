@@ -8,11 +8,12 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from telewarden import logs
-from telewarden.metrics import ServingMetrics, bounded_reason, fallback_counter
+from telewarden.metrics import CacheErrors, ServingMetrics
 from telewarden.notify import Notifier
 from telewarden.reload import Taker
 from telewarden.serving_health import ServingHealth
 from telewarden.settings import Settings
+from telewarden.storage.answers import Answers
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
 from telewarden.storage.shared_cache import SharedCache
 from telewarden.storage.shared_reader import SharedReader
@@ -60,18 +61,21 @@ def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) ->
     if cache is None:
         shared.reason = "no cache"
     registry = CollectorRegistry()
-    fallbacks = fallback_counter(registry)
+    answers = Answers()
     channels = ChannelReader(database, settings.telegram.channels)
     health = ServingHealth(database, shared, cached=cache is not None)
-    metrics = ServingMetrics(database, shared)
+    metrics = ServingMetrics(database, shared, answers)
     registry.register(metrics)
+    if cache is not None:
+        registry.register(CacheErrors(cache))
     app = create_app(
         reader=SharedReader(
             database,
             cache,
             shared,
             channel_ids=channels.served,
-            on_fallback=lambda reason: fallbacks.labels(bounded_reason(reason)).inc(),
+            on_answer=answers.answered,
+            on_seen=answers.settled,
         ),
         acknowledger=SharedAcknowledger(
             database, cache, shared, channel_ids=channels.served, clock_s=time.monotonic

@@ -197,6 +197,7 @@ async def test_a_cache_that_lost_an_acknowledgement_is_told_again_before_it_is_r
             await valkey.delete(f"telegram:done:{CHANNEL}:1")
             member = f"{await _row_id(servers, 1)}:1"
             await valkey.zadd(f"telegram:pending:{CHANNEL}", {member: 1})
+            await valkey.hincrby("telegram:counts", str(CHANNEL), 1)
             other.shared.connected("another")
             assert other.shared.trusted is None
             other.shared.disconnected("the history of the test is over")

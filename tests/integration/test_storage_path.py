@@ -11,12 +11,12 @@ import redis.asyncio
 
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
-from telewarden.messages import Acknowledged, Content, Edited, Posted, merge, message_uuid
+from telewarden.messages import Acknowledged, Content, Edited, Key, Posted, merge, message_uuid
 from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden.storage.acceptance import Channel, Gone
 from telewarden.storage.batch import write_batch
-from telewarden.storage.cache import CacheUnavailable, HistoryChanged, Operation, Turn, Write
+from telewarden.storage.cache import CacheUnavailable, Operation, Write
 from telewarden.storage.render import render
 from telewarden_http.protocols import AmbiguousMessage, Source, Unavailable, UnknownChannel
 
@@ -72,6 +72,58 @@ async def test_a_poll_sees_what_was_accepted_before_any_store_has_it(pipeline: P
     assert await pipeline.poll() == (Source.CACHE, ["first, edited", "second"])
     pipeline.sync.distrust("for the test")
     assert await pipeline.poll() == (Source.DATABASE, ["first, edited", "second"])
+
+
+async def test_what_the_cache_has_not_got_yet_is_served_in_the_order_in_which_it_came(
+    pipeline: Pipeline,
+) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "1")])
+        await pipeline.flushed()
+        await pipeline.trusted()
+    texts = [str(number) for number in range(1, 101)]
+    await pipeline.accept([post(int(text), text) for text in texts[1:]])
+    assert await pipeline.poll() == (Source.CACHE, texts)
+    pipeline.sync.distrust("for the test")
+    assert await pipeline.poll() == (Source.DATABASE, texts)
+
+
+async def test_each_poll_counts_once_by_its_source_and_once_by_the_reason_if_the_cache_did_not_answer(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
+) -> None:
+    answers = pipeline.answers
+    await pipeline.accept([post(1, "one")])
+    await pipeline.poll()
+    async with pipeline.running():
+        await pipeline.flushed()
+        await pipeline.trusted()
+        await pipeline.poll()
+        await pipeline.poll(statuses=("published",))
+        await pipeline.reader.seen(str(CHANNELS[0]), [1, 2])
+    await valkey.delete("telegram:mark")
+    await pipeline.poll()
+    await valkey.set("telegram:mark", "somebody else's")
+    await pipeline.poll()
+    pipeline.sync.distrust("for the test")
+    await pipeline.poll()
+    pipeline.sync.disconnected("for the test")
+    pipeline.database.breaker.broke(float("inf"), "for the test")
+    await pipeline.poll()
+    with pytest.raises(UnknownChannel):
+        await pipeline.poll(-77)
+    assert answers.polls == {Source.CACHE: 1, Source.DATABASE: 5, Source.JOURNAL: 1}
+    assert answers.reasons == {
+        "not connected yet": 1,
+        "other statuses": 1,
+        "no mark": 1,
+        "other mark": 1,
+        "not warmed yet": 1,
+        "down": 1,
+    }
+    assert answers.hit_rate == 1 / 7
+    # Of a message that nobody knows only the database can say so.
+    assert answers.seen[Source.DATABASE] == 1
+    assert answers.seen[Source.JOURNAL] + answers.seen[Source.CACHE] == 1
 
 
 async def test_an_acknowledged_message_is_not_served_again_by_any_source(pipeline: Pipeline) -> None:
@@ -247,11 +299,11 @@ async def test_an_old_gateways_row_leaves_the_cache_although_the_first_word_of_i
     lost: list[Sequence[Write]] = []
     apply = pipeline.cache.apply
 
-    async def loses_the_first(history: str, writes: Sequence[Write], turn: Turn) -> None:
+    async def loses_the_first(history: str, writes: Sequence[Write]) -> None:
         if not lost and any(write.operation is Operation.DONE for write in writes):
             lost.append(writes)
             raise CacheUnavailable("lost, for the test")
-        await apply(history, writes, turn)
+        await apply(history, writes)
 
     monkeypatch.setattr(pipeline.cache, "apply", loses_the_first)
     async with pipeline.running():
@@ -292,32 +344,6 @@ async def test_what_is_done_gets_no_older_body(pipeline: Pipeline, valkey: "redi
     await pipeline.cache.apply(history, [pend, Write(Operation.DONE, done, render(done)), pend])
     assert await valkey.get(f"telegram:msg:{CHANNELS[0]}:1") == render(done)
     assert await valkey.zcard(f"telegram:pending:{CHANNELS[0]}") == 0
-
-
-async def test_what_was_given_up_on_and_comes_late_changes_nothing(
-    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
-) -> None:
-    cache, history = pipeline.cache, await pipeline.cache.connect()
-    states = [merge(None, Posted(CHANNELS[0], 1, Content(text=text), 0, 1, True)) for text in ("old", "new")]
-    old, new = (Write(Operation.PEND, state, render(state)) for state in states)
-    await cache.clear(history, "second")
-    await cache.apply(history, [new], Turn("second", 2))
-    for late in (
-        cache.apply(history, [old], Turn("second", 1)),
-        cache.apply(history, [old], Turn("first", 3)),
-        cache.set_mark(f"{history}:first:plain", 1000),
-    ):
-        with pytest.raises(HistoryChanged):
-            await late
-    assert await valkey.get(f"telegram:msg:{CHANNELS[0]}:1") == new.body
-    await valkey.flushall()
-    for lost in (
-        cache.apply(history, [new], Turn("second", 3)),
-        cache.set_mark(f"{history}:second:plain", 1000),
-    ):
-        with pytest.raises(HistoryChanged):
-            await lost
-    assert await valkey.keys("*") == []
 
 
 async def test_everything_is_stored_as_the_contract_names_it(
@@ -361,7 +387,7 @@ async def test_a_batch_written_twice_stores_everything_once(
 
 async def test_a_post_that_may_be_old_is_served_only_on_the_databases_word(pipeline: Pipeline) -> None:
     await pipeline.journal.open_channel(Channel(-5, floor=10))
-    pipeline.reader._channel_ids = frozenset({*CHANNELS, -5})
+    pipeline.reader._channel_ids = pipeline.warmer._channel_ids = frozenset({*CHANNELS, -5})
     await pipeline.accept([post(7, "late", channel=-5)])
     assert (await pipeline.poll(-5)) == (Source.DATABASE, [])
     async with pipeline.running():
@@ -516,6 +542,37 @@ async def test_a_frozen_cache_costs_one_poll_its_time_out_and_the_others_nothing
         assert await pipeline.poll() == (Source.CACHE, ["one"])
 
 
+async def test_without_both_stores_nothing_that_waits_is_omitted(
+    pipeline: Pipeline, postgres: EmbeddedPostgres, valkey_server: EmbeddedValkey
+) -> None:
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one"), post(2, "two"), post(9, "other", OTHER)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        await pipeline.accept([post(3, "three")])
+        # Both stores have it, and the journal does not.
+        await pipeline.wait_until(lambda: not pipeline.journal.tail.has_post(Key(CHANNELS[0], 1)))
+        try:
+            await postgres.kill()
+            await valkey_server.kill()
+            assert await pipeline.poll() == (Source.JOURNAL, ["one", "two", "three"])
+            assert await pipeline.acknowledge(2, channel=CHANNELS[0]) == 1
+            await pipeline.accept([post(1, "one, edited", edit_date_s=1), post(4, "four")])
+            # An empty cache proves nothing, and only the database could fill it.
+            await valkey_server.restart()
+            await pipeline.wait_until(lambda: pipeline.sync.history is not None)
+            assert pipeline.sync.mark is None
+            assert await pipeline.poll() == (Source.JOURNAL, ["one, edited", "three", "four"])
+            assert await pipeline.poll(limit=1) == (Source.JOURNAL, ["one, edited"])
+            assert await pipeline.poll(OTHER) == (Source.JOURNAL, ["other"])
+        finally:
+            await postgres.restart()
+            await valkey_server.restart()
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert await pipeline.poll() == (Source.CACHE, ["one, edited", "three", "four"])
+
+
 async def test_a_right_that_was_taken_away_is_an_outage_and_not_a_crash(
     pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
@@ -536,7 +593,7 @@ async def test_the_databases_word_that_comes_after_the_acknowledgement_serves_no
     pipeline: Pipeline,
 ) -> None:
     await pipeline.journal.open_channel(Channel(-1005, floor=10))
-    pipeline.reader._channel_ids = frozenset({*CHANNELS, -1005})
+    pipeline.reader._channel_ids = pipeline.warmer._channel_ids = frozenset({*CHANNELS, -1005})
     pipeline.acknowledger._channel_ids = (*CHANNELS, -1005)
     async with pipeline.running():
         await pipeline.trusted()
@@ -551,6 +608,24 @@ async def test_the_databases_word_that_comes_after_the_acknowledgement_serves_no
         await pipeline.trusted()
         assert await pipeline.poll(-1005) == (Source.CACHE, [])
         assert await pipeline.acknowledge(7) == 0
+
+
+async def test_the_database_gives_no_word_for_what_was_acknowledged_there_before_it_came(
+    pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await pipeline.journal.open_channel(Channel(-1005, floor=10))
+    pipeline.reader._channel_ids = pipeline.warmer._channel_ids = frozenset({*CHANNELS, -1005})
+    async with pipeline.running():
+        await pipeline.trusted()
+        # As another process acknowledges; nothing in this one or in the cache knows of it.
+        await sql.execute(
+            "insert into telegram_gateway.acknowledgements (channel_id, message_id, consumer, acknowledged_at) "
+            "values ('-1005', 7, 'tp-capital', now())"
+        )
+        await pipeline.accept([post(7, "done already", channel=-1005), post(8, "waits", channel=-1005)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        assert await pipeline.poll(-1005) == (Source.CACHE, ["waits"])
 
 
 async def test_a_batch_that_waited_for_another_writer_merges_onto_what_that_one_stored(

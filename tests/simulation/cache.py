@@ -19,6 +19,7 @@ from telewarden.storage.cache import (
     Whole,
     Write,
 )
+from telewarden.storage.cache_errors import Kind, Problem
 
 T = TypeVar("T")
 
@@ -39,6 +40,7 @@ class SimulatedCache:
         self._sentinels, self._wanders = sentinels, wanders
         self._server: Server | None = None
         self.cut = False
+        self.problem: Problem | None = None
 
     @property
     def address(self) -> str:
@@ -84,7 +86,9 @@ class SimulatedCache:
     ) -> Whole | Listed | Distrusted:
         """As Cache.read."""
         return await self._ask(
-            lambda server, now_s: server.read(mark, channel_id, limit, listed, ask, now_s)
+            # It takes a mark away which it finds to be wrong.
+            lambda server, now_s: server.read(mark, channel_id, limit, listed, ask, now_s),
+            writes=True,
         )
 
     async def read_proven(
@@ -101,9 +105,10 @@ class SimulatedCache:
         """As Cache.seen."""
         return await self._ask(lambda server, now_s: server.has_seen(channel_id, message_ids, now_s))
 
-    async def clear(self, history: str, warm: str) -> None:
+    async def clear(self, mark: str, channel_ids: Iterable[int] = ()) -> None:
         """As Cache.clear."""
-        self._held(await self._ask(lambda server, _: server.clear(history, warm), writes=True))
+        given = tuple(channel_ids)
+        self._held(await self._ask(lambda server, _: server.clear(mark, given), writes=True))
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
         """As Cache.set_mark."""
@@ -172,4 +177,5 @@ class SimulatedCache:
     def _failed(self, text: str) -> CacheUnavailable:
         self._server = None
         self._say(f"cache: {text}")
-        return CacheUnavailable(text)
+        self.problem = Problem(Kind.UNREACHABLE, text)
+        return CacheUnavailable(self.problem)

@@ -99,7 +99,7 @@ def _marks_before_catching_up(process: Process) -> None:
 
 def _warms_from_the_head(process: Process) -> None:
     begin = process.sync.begin_warm
-    process.sync.begin_warm = lambda _, *given: begin(process.journal.head, *given)  # type: ignore[method-assign]
+    process.sync.begin_warm = lambda _, *given, **named: begin(process.journal.head, *given, **named)  # type: ignore[method-assign]
 
 
 def _asks_nothing(process: Process) -> None:

@@ -13,6 +13,7 @@ from telewarden.messages import Content
 from telewarden.sandbox.alone import AloneContext
 from telewarden.storage.acceptance import Channel, Observation, Seen
 from telewarden.storage.acknowledger import JournalAcknowledger
+from telewarden.storage.answers import Answers
 from telewarden.storage.cache import Cache, open_cache
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database, open_database
@@ -42,6 +43,7 @@ class Pipeline:
     warmer: Warmer
     shelf: PoisonShelf
     reasons: list[str]
+    answers: Answers
 
     @asynccontextmanager
     async def running(self, *names: str) -> AsyncIterator[None]:
@@ -104,6 +106,7 @@ async def open_pipeline(
     prefix: str = "telegram:",
     lease_s: float = 3.0,
     batch_size: int = 500,
+    pending_bound: int = 10_000,
     statement_timeout_s: float = 10.0,
 ) -> AsyncIterator[Pipeline]:
     """The parts of one process, on a journal in a folder; its channels have their places."""
@@ -112,17 +115,34 @@ async def open_pipeline(
         database = await stack.enter_async_context(
             open_database(dsn, auto_migrate=True, statement_timeout_s=statement_timeout_s)
         )
-        cache = await stack.enter_async_context(open_cache(cache_url, prefix=prefix))
+        cache = await stack.enter_async_context(
+            open_cache(cache_url, prefix=prefix, pending_bound=pending_bound)
+        )
         for channel_id in CHANNELS:
             await journal.open_channel(Channel(channel_id))
         sync = CacheSync(journal.changed)
         reasons: list[str] = []
+        answers = Answers()
+
+        def answered(source: Source, reason: str | None) -> None:
+            answers.answered(source, reason)
+            if reason is not None:
+                reasons.append(reason)
+
         yield Pipeline(
             journal,
             database,
             cache,
             sync,
-            Reader(journal, database, cache, sync, channel_ids=CHANNELS, on_fallback=reasons.append),
+            Reader(
+                journal,
+                database,
+                cache,
+                sync,
+                channel_ids=CHANNELS,
+                on_answer=answered,
+                on_seen=answers.settled,
+            ),
             JournalAcknowledger(journal, database, sync, channel_ids=CHANNELS),
             Writer(
                 journal, database, sync, batch_size=batch_size, batch_age_s=0.005, fail_point=FailPoint(None)
@@ -131,4 +151,5 @@ async def open_pipeline(
             Warmer(cache, sync, journal, database, channel_ids=list(CHANNELS), lease_s=lease_s),
             PoisonShelf(database, journal),
             reasons,
+            answers,
         )

@@ -15,8 +15,13 @@ class Servers:
 
     async def empty(self) -> None:
         """Back to an empty database and an empty cache."""
-        connection = await asyncpg.connect(self.dsn)
-        await connection.execute("drop schema if exists telegram_gateway cascade")
-        await connection.close()
+        await empty_database(self.dsn)
         async with redis.asyncio.Redis.from_url(self.cache_url) as client:
             await client.flushall()
+
+
+async def empty_database(dsn: str) -> None:
+    """Back to a database without the schema."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("drop schema if exists telegram_gateway cascade")
+    await connection.close()

@@ -3,6 +3,7 @@
 import typer
 
 from telewarden.cli import (
+    cache,
     channels,
     config,
     database,
@@ -32,6 +33,7 @@ app.command("verify", context_settings={"ignore_unknown_options": True})(verify.
 app.command("backfill", context_settings={"ignore_unknown_options": True})(channels.backfill)
 app.command("version")(run.version)
 app.add_typer(config.app, name="config")
+app.add_typer(cache.app, name="cache")
 app.add_typer(channels.app, name="channels")
 app.add_typer(database.app, name="db")
 app.add_typer(journal.app, name="journal")

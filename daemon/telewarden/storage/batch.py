@@ -37,12 +37,11 @@ class LostRace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """What a batch did. arrived: posts that were not certainly new, that the database did not have and that wait now, as
-    certain ones; each followed by its newest content, if it was edited meanwhile."""
+    """What a batch did. arrived: posts that were not certainly new, that the database did not have, and that wait."""
 
     inserted: int
     changed: int
-    arrived: Sequence[Posted | Edited]
+    arrived: Sequence[Posted]
 
 
 @dataclass(slots=True)
@@ -63,7 +62,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
         acknowledged = await _early_acknowledgements(connection, [k for k in by_key if k not in found])
         inserts: list[tuple[State, int]] = []
         updates: list[State] = []
-        arrived: list[Posted | Edited] = []
+        arrived: list[Posted] = []
         revisions: list[tuple[Key, int, Content]] = []
         for key, events in by_key.items():
             before = found.get(key)
@@ -80,7 +79,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
                 # The row's chunk is fixed by its first insertion.
                 updates.append(msgspec.structs.replace(merged, created_at_us=state.created_at_us))
             if first is not None and isinstance(first.event, Posted) and not first.event.new:
-                arrived += _words(first.event, merged)
+                arrived += _as_stored(first.event, merged)
             if merged is not None and merged.exists:
                 revisions += _earlier(key, state, events, merged)
         await _insert(connection, inserts, epoch)
@@ -98,15 +97,12 @@ def _inserting(events: Sequence[Record], before: _Found | None, epoch: int) -> R
     return next((r for r in posts if (before.epoch, before.position) == (epoch, r.position)), None)
 
 
-def _words(post: Posted, merged: State | None) -> list[Posted | Edited]:
-    """The post, and its newest content: an edit may have been stored together with it, or before. Nothing of one that
-    is done with already."""
+def _as_stored(post: Posted, merged: State | None) -> list[Posted]:
+    """The post with the newest content: an edit may have been stored together with it. None if it is done already: an
+    acknowledgement may have come before it, from a process whose word to the cache is long forgotten."""
     if merged is None or merged.content is None or not merged.pending:
         return []
-    certain = msgspec.structs.replace(post, new=True)
-    if merged.version <= post.version:
-        return [certain]
-    return [certain, Edited(*merged.key, merged.content, merged.version, merged.updated_at_us)]
+    return [msgspec.structs.replace(post, content=merged.content, version=merged.version)]
 
 
 def _with_id(state: State) -> State:

@@ -1,18 +1,20 @@
 """The cache through redis-py: a few atomic scripts, each of which first makes sure of the server that it runs on."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from telewarden.messages import State, message_uuid
+from telewarden.storage.cache_errors import Kind, Problem, classify, problem
 from telewarden.storage.cache_servers import (
     CacheAddress,
     FixedServer,
@@ -21,18 +23,27 @@ from telewarden.storage.cache_servers import (
     client_for,
 )
 
+T = TypeVar("T")
 ANSWER_BYTES = 8 * 1024 * 1024
 """The most that a poll takes from the cache: more may not come within its time-out, which would look like an outage."""
 RECENT_LENGTH = 1_000
 """How many message ids `telegram:channel:{id}:recent` keeps."""
 
 
+_REPLICATES = "if redis.replicate_commands then redis.replicate_commands() end\n"
+"""Redis 6.2 may be told (`lua-replicate-commands no`) to repeat scripts on replicas, and then lets none write after
+INFO; newer ones always repeat what a script did."""
+
+
 class CacheUnavailable(Exception):
-    """The cache does not answer, or not in time; what it was asked to do may or may not have happened."""
+    """The cache does not do what it is asked, or not in time; it may have happened all the same.
 
+    what: what is wrong; in words only, for a server that is not even asked.
+    """
 
-class CacheUnfit(CacheUnavailable):
-    """The server answers, but may throw keys away, so that nothing in it is proven."""
+    def __init__(self, what: Problem | str) -> None:
+        self.problem = what if isinstance(what, Problem) else Problem(Kind.UNREACHABLE, what)
+        super().__init__(self.problem.text)
 
 
 class HistoryChanged(Exception):
@@ -63,12 +74,12 @@ class Write:
 
 
 class Turn(NamedTuple):
-    """Whose write it is: which warm's, and its number, greater with each.
+    """Whose write it is: the mark of its warm, and its number there, greater with each.
 
     A write that its caller gave up on may come late, after others; then it changes nothing any more.
     """
 
-    warm: str
+    mark: str
     number: int
 
 
@@ -129,6 +140,10 @@ class Cache:
         self._servers, self._client_of = servers, client_of
         self.address: CacheAddress | None = None
         """The server that is asked; None before the first `connect`."""
+        self.errors: Counter[Kind] = Counter()
+        """What was wrong, how often."""
+        self.problem: Problem | None = None
+        """What was wrong the last time."""
         self._server: _Server | None = None
         self._prefix = prefix
         self._settings = (body_ttl_s, tombstone_ttl_s, dedup_ttl_s, pending_bound, RECENT_LENGTH)
@@ -138,7 +153,7 @@ class Cache:
         try:
             address = await self._servers.master()
         except RedisError as error:
-            raise CacheUnavailable(str(error)) from error
+            raise self._unavailable(Problem(Kind.NO_MASTER, str(error))) from error
         if address != self.address:
             before, self._server = self._server, _Server(self._client_of(address))
             self.address = address
@@ -164,22 +179,24 @@ class Cache:
 
     async def history(self) -> str:
         """The replication history (master_replid) of the master that is connected. Raises CacheUnavailable also
-        for a replica."""
-        info: dict[str, Any] = await self._call(self._connected().client.info("replication"))
+        for a replica, a node of a cluster, and a server that throws keys away."""
+        info: dict[str, Any] = await self._call(self._connected().client.info())
         if info.get("role") != "master":
-            raise CacheUnavailable(f"the server is a {info.get('role')}, not a master")
-        await self.keeps()
+            raise self._unavailable(problem(Kind.READONLY))
+        if info.get("cluster_enabled"):
+            raise self._unavailable(problem(Kind.CLUSTER))
+        self._must_keep(info)
         return str(info["master_replid"])
 
     async def keeps(self) -> None:
-        """Make sure that the server throws no keys away. Raises CacheUnfit."""
-        memory: dict[str, Any] = await self._call(self._connected().client.info("memory"))
-        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        """Make sure that the server throws no keys away. Raises CacheUnavailable."""
+        self._must_keep(await self._call(self._connected().client.info("memory")))
+
+    def _must_keep(self, memory: dict[str, Any]) -> None:
+        # Also volatile-*, which leaves the pending sets: a tombstone that is thrown away lets a message wait again.
+        policy = memory.get("maxmemory_policy", "not told")
         if int(memory.get("maxmemory", 0)) > 0 and policy != "noeviction":
-            raise CacheUnfit(
-                f"the server throws keys away when its memory is full (maxmemory-policy {policy}), so that messages "
-                "could be missing in it; set maxmemory-policy noeviction there"
-            )
+            raise self._unavailable(problem(Kind.EVICTS, f"maxmemory-policy is {policy}"))
 
     async def apply(self, history: str, writes: Iterable[Write], turn: Turn | None = None) -> None:
         """Apply operations, all or none. turn: None for those that are right at any time.
@@ -190,7 +207,7 @@ class Cache:
         for write in writes:
             arguments += self._arguments(write)
         if await self._run("apply", arguments) != 1:
-            raise HistoryChanged("the cache's replication history changed, or it was flushed")
+            raise HistoryChanged("the cache was emptied, or its replication history changed")
 
     def _arguments(self, write: Write) -> list[str | bytes | int]:
         state = write.state
@@ -213,7 +230,10 @@ class Cache:
         listed: give them one by one even if all bodies are there. ask: message ids to look up tombstones for.
         """
         arguments = [self._prefix, mark, str(channel_id), limit, "1" if listed else "0", ANSWER_BYTES, *ask]
-        return _answer(await self._run("read", arguments), ask)
+        answer = _answer(await self._run("read", arguments), ask)
+        if isinstance(answer, Distrusted) and answer.reason == "wrong type":
+            self._unavailable(problem(Kind.WRONG_TYPE))
+        return answer
 
     async def read_proven(
         self, history: str, channel_id: int, limit: int, *, needs_plain: bool
@@ -235,20 +255,34 @@ class Cache:
         found = await self._call(self._connected().client.mget(keys))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
-    async def clear(self, history: str, warm: str) -> None:
-        """Forget the mark and the pending sets, in one step. warm: whose turn it is from now on."""
-        if await self._run("clear", [self._prefix, history, warm]) != 1:
+    async def clear(self, mark: str, channel_ids: Iterable[int] = ()) -> None:
+        """Forget the mark and the pending sets, in one step: the warm begins that may set this mark in the end.
+
+        channel_ids: of whom messages can be read afterwards.
+        """
+        if await self._run("clear", [self._prefix, mark, *map(str, channel_ids)]) != 1:
             raise HistoryChanged("the cache's replication history changed")
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
-        """Declare the pending sets complete for so long. Raises HistoryChanged also if it is another warm's turn."""
+        """Declare the pending sets complete for so long. May be repeated. Raises HistoryChanged also where what the
+        warm of this mark wrote is not all there any more."""
         if await self._run("mark", [self._prefix, mark, lease_ms, "set"]) != 1:
-            raise HistoryChanged("the cache's replication history changed, or it was flushed")
+            raise HistoryChanged("the cache was emptied during the warm, or its replication history changed")
 
     async def renew(self, mark: str, lease_ms: int) -> None:
         """Declare them complete for so long from now; nothing for a lease that is not positive."""
         if await self._run("mark", [self._prefix, mark, lease_ms, "renew"]) != 1:
             raise HistoryChanged("the completeness mark is gone")
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with."""
+        return self._prefix
+
+    async def ask(self, question: Callable[["redis.asyncio.Redis"], Awaitable[T]]) -> T:
+        """Something else of the server: for operators, see `CacheKeys`."""
+        answer: T = await self._call(question(self._connected().client))
+        return answer
 
     def _connected(self) -> "_Server":
         if self._server is None:
@@ -263,7 +297,12 @@ class Cache:
             return await call
         except (RedisError, OSError, TimeoutError, RuntimeError) as error:
             # RuntimeError: uvloop's word for a transport that was closed while it was written to.
-            raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
+            raise self._unavailable(classify(error)) from error
+
+    def _unavailable(self, what: Problem) -> CacheUnavailable:
+        self.errors[what.kind] += 1
+        self.problem = what
+        return CacheUnavailable(what)
 
 
 def _answer(answer: list[Any], ask: Sequence[int]) -> Whole | Listed | Distrusted:
@@ -291,7 +330,8 @@ class _Server:
 
 
 def _source(name: str) -> str:
-    return files("telewarden.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    script = files("telewarden.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    return _REPLICATES + script
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 One object, shared by the Redis worker (connection, applier), the warmer and the reader of one process.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -29,6 +29,8 @@ from telewarden.storage.tail import Record
 
 DONE_REMEMBERED = 10_000
 """Messages that lately ceased to wait: a post of one that is applied afterwards does not make it wait again."""
+EDITS_REMEMBERED = 10_000
+"""Edits of messages that do not wait yet: the database's word for such a message may be older than its edit."""
 MIRROR_BOUND = 200_000
 """Pending messages whose state is kept in memory; beyond it edits drop bodies and look-ups ask the database."""
 
@@ -38,34 +40,59 @@ class Mirror:
 
     def __init__(self, bound: int = MIRROR_BOUND) -> None:
         self._bound = bound
-        self._states: dict[Key, State] = {}
+        self._states: dict[int, dict[Key, State]] = {}
+        self._count = 0
         self._done: dict[Key, UUID | None] = {}
+        self._edits: dict[Key, State] = {}
         self.complete = True
         """Nothing was left out for want of room."""
 
     def __len__(self) -> int:
-        return len(self._states)
+        return self._count
+
+    def memory(self, position: int, *, plain: bool) -> "Memory | None":
+        """All of it as of a position of the journal; it goes on to follow the mirror until that is cleared. None when
+        not all has had room."""
+        return Memory(self._states, self._edits, position, plain) if self.complete else None
 
     def get(self, key: Key) -> State | None:
         """A pending message's state."""
-        return self._states.get(key)
+        return self._states.get(key.channel_id, {}).get(key)
 
     def put(self, state: State) -> None:
         """Keep a pending message's state."""
+        self._edits.pop(state.key, None)
         if state.key in self._done:
             return
-        if state.key not in self._states and len(self._states) >= self._bound:
-            self.complete = False
-            return
-        self._states[state.key] = state
+        channel = self._states.setdefault(state.channel_id, {})
+        if state.key not in channel:
+            if self._count >= self._bound:
+                self.complete = False
+                return
+            self._count += 1
+        channel[state.key] = state
 
     def drop(self, key: Key) -> None:
         """The message no longer waits, and never will again."""
-        state = self._states.pop(key, None)
+        self._edits.pop(key, None)
+        state = self._states.get(key.channel_id, {}).pop(key, None)
+        self._count -= state is not None
         if state is not None or key not in self._done:
             self._done[key] = None if state is None else state.id
         if len(self._done) > DONE_REMEMBERED:
             del self._done[next(iter(self._done))]
+
+    def edits(self, key: Key) -> State | None:
+        """What is remembered of the edits of a message that does not wait yet."""
+        return self._edits.get(key)
+
+    def remember_edit(self, event: Edited) -> None:
+        """Keep an edit of a message that does not wait, in case that it will."""
+        key = key_of(event)
+        if key not in self._done:
+            self._edits[key] = merge(self._edits.pop(key, None), event)
+        if len(self._edits) > EDITS_REMEMBERED:
+            del self._edits[next(iter(self._edits))]
 
     def is_done(self, key: Key) -> bool:
         """It is remembered that the message no longer waits."""
@@ -77,17 +104,8 @@ class Mirror:
 
     def clear(self) -> None:
         """Forget what waits: a warm begins. What is done stays done."""
-        self._states.clear()
+        self._states, self._count, self._edits = {}, 0, {}
         self.complete = True
-
-
-@dataclass(frozen=True, slots=True)
-class Warm:
-    """A warm under way. since: the journal position that it began from; generation: which warm it is."""
-
-    history: str
-    since: int
-    generation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +117,45 @@ class Mark:
     plain: bool
 
     @classmethod
-    def of(cls, warm: Warm, *, plain: bool) -> "Mark":
-        """A warm's mark; its text tells other processes all of it (see lua/read.lua)."""
-        text = f"{warm.history}:{warm.generation}:{'plain' if plain else 'mixed'}"
-        return cls(text, warm.history, plain)
+    def of(cls, history: str, generation: UUID, *, plain: bool) -> "Mark":
+        """A new mark; its text tells other processes all of it (see lua/read.lua)."""
+        return cls(f"{history}:{generation.hex}:{'plain' if plain else 'mixed'}", history, plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """A warm under way. mark: what it sets in the end; since: the journal position that it began from;
+    number: which warm it is."""
+
+    history: str
+    mark: Mark
+    since: int
+    number: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a warm is. written: messages, of about total; step: what it does, in words; blips: how often it waited
+    for a store and went on; began_s: monotonic; took_s: None until the mark is set."""
+
+    number: int
+    began_s: float
+    total: int = 0
+    written: int = 0
+    step: str = "beginning"
+    blips: int = 0
+    took_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Every message that waited at a position of the journal, by channel: what was in the cache, in this process's
+    memory. Some later events may be in it already. edits: of messages that did not wait yet. plain: see Mark."""
+
+    states: Mapping[int, Mapping[Key, State]]
+    edits: Mapping[Key, State]
+    position: int
+    plain: bool
 
 
 class CacheSync:
@@ -116,11 +169,14 @@ class CacheSync:
         self.warm: Warm | None = None
         self.applied = 0
         self.mirror = Mirror()
+        self._memory: Memory | None = None
         self.lock = anyio.Lock()
         self.changed = changed
         self.reason: str | None = "not connected yet"
         """Why polls are not answered from the cache; None when they are."""
-        self._generation, self._turns = "", 0
+        self.progress: Progress | None = None
+        """Of the newest warm, also when it is over."""
+        self._warms, self._turns = 0, 0
         self.writes = 0
         """How many events were applied, ever."""
 
@@ -139,11 +195,32 @@ class CacheSync:
         """Connected, but neither trusted nor being warmed."""
         return self.history is not None and self.mark is None and self.warm is None
 
+    @property
+    def standing(self) -> str:
+        """Why the cache is not trusted: one of a few fixed words."""
+        if self.history is None:
+            return "not connected yet" if self.reason == "not connected yet" else "down"
+        return "being warmed" if self.warm is not None else "not warmed yet"
+
+    @property
+    def warms(self) -> int:
+        """How many warms began, ever."""
+        return self._warms
+
     def holds(self, flushed: int) -> int:
         """The journal's tail must be kept after this position."""
-        if self.warm is not None:
-            return min(self.warm.since, self.applied)
-        return self.applied if self.mark is not None else flushed
+        if self.mark is not None:
+            return self.applied
+        held = flushed if self._memory is None else min(flushed, self._memory.position)
+        return held if self.warm is None else min(held, self.warm.since, self.applied)
+
+    @property
+    def memory(self) -> Memory | None:
+        """What is known of waiting messages without any store: as the cache has it, or had it when it was last proven.
+
+        None before the first proof, and when not all of it had room.
+        """
+        return self._memory if self.mark is None else self.mirror.memory(self.applied, plain=self.mark.plain)
 
     def connected(self, history: str) -> None:
         """The master answered. Another history than the one that was warmed means that nothing is proven."""
@@ -153,8 +230,8 @@ class CacheSync:
             self.distrust("the server is another one, or lost its data")
         elif self.mark is not None:
             self.reason = None
-        elif self.warm is None:
-            self.reason = "not warmed yet"
+        else:
+            self.reason = "not warmed yet" if self.warm is None else "being warmed"
         self.changed.fire()
 
     def disconnected(self, reason: str, history: str | None = None) -> None:
@@ -168,31 +245,41 @@ class CacheSync:
         self.changed.fire()
 
     def distrust(self, reason: str) -> None:
-        """Nothing is known of the cache any more: it has to be warmed."""
+        """Nothing is known of the cache any more: it has to be warmed. What it held is remembered until then."""
+        self._memory = self.memory
         self.mark, self.warm, self.reason = None, None, reason
         self.mirror.clear()
         self.changed.fire()
 
     def next_turn(self) -> Turn:
-        """For the next write to the cache by this process's latest warm, and by the applier after it."""
+        """For the next write to the cache, by the warm under way or by the applier."""
+        mark = self.mark or (self.warm.mark if self.warm is not None else None)
+        if mark is None:
+            raise RuntimeError("nothing is written to a cache that is neither proven nor being warmed")
         self._turns += 1
-        return Turn(self._generation, self._turns)
+        return Turn(mark.text, self._turns)
 
-    def begin_warm(self, flushed: int, generation: UUID) -> Warm:
-        """Start over from the database's position. generation: a new one."""
+    def begin_warm(self, flushed: int, generation: UUID, *, plain: bool, now_s: float) -> Warm:
+        """Start over from the database's position. generation: what no other warm has; plain: see `Mark`; now_s:
+        monotonic."""
         if self.history is None:
             raise RuntimeError("a warm needs a connected cache")
-        self._generation, self._turns = generation.hex, 0
-        self.warm, self.mark = Warm(self.history, flushed, self._generation), None
+        self._warms += 1
+        mark = Mark.of(self.history, generation, plain=plain)
+        self.warm, self.mark = Warm(self.history, mark, flushed, self._warms), None
+        self.progress = Progress(self._warms, now_s)
         self.applied = flushed
         self.mirror.clear()
         self.reason = "being warmed"
         self.changed.fire()
         return self.warm
 
-    def finish_warm(self, mark: Mark) -> None:
+    def finish_warm(self, now_s: float) -> None:
         """The mark is set: the cache answers from now on."""
-        self.mark, self.warm, self.reason = mark, None, None
+        if self.warm is None or self.progress is None:
+            raise RuntimeError("no warm is under way")
+        self.mark, self.warm, self.reason, self._memory = self.warm.mark, None, None, None
+        self.progress.step, self.progress.took_s = "done", now_s - self.progress.began_s
         self.changed.fire()
 
     def moved(self, applied: int) -> None:
@@ -212,22 +299,18 @@ def _write(record: Record, mirror: Mirror) -> Write:
     key = key_of(event)
     before = mirror.get(key)
     match event:
-        case Posted(new=False) if before is not None:
-            # It waits, and was read again from history, which may show a newer text.
-            state = merge(before, event)
-            mirror.put(state)
-            return Write(Operation.BODY, state, render(state))
         case Posted(new=False):
-            return Write(Operation.SEEN if mirror.complete else Operation.DROP, lift(event))
+            return Write(Operation.SEEN, lift(event))
         case Posted() if mirror.is_done(key):
             # It was acknowledged before it came; a tombstone may be lost with the server that had it.
             return Write(Operation.SEEN, lift(event))
         case Posted():
-            state = merge(before, event)
+            state = merge(before or mirror.edits(key), event)
             mirror.put(state)
             return Write(Operation.PEND, state, render(state))
         case Edited():
             if before is None:
+                mirror.remember_edit(event)
                 return Write(Operation.DROP, lift(event))
             state = merge(before, event)
             mirror.put(state)

@@ -247,16 +247,22 @@ class Database:
             rows = await connection.fetch(statement("rows_between"), str(channel_id), low, high)
         return {row["message_id"]: (row["text"], row["deleted"]) for row in rows}
 
-    async def pending_page(
-        self, channel_ids: Sequence[int], after: tuple[int, UUID], limit: int
-    ) -> list[State]:
-        """Waiting messages after (received at in microseconds, id), in that order: one page of a warm."""
+    async def pending_page(self, channel_id: int, after: tuple[int, UUID], limit: int) -> list[State]:
+        """A channel's waiting messages after (received at in microseconds, id), in that order: one page of a warm."""
         async with self.writing() as connection:
             floor = await connection.fetchval(statement("poll_floor"))
             rows = await connection.fetch(
-                statement("pending_page"), at(after[0]), after[1], limit, [str(c) for c in channel_ids], floor
+                statement("pending_page"), at(after[0]), after[1], limit, str(channel_id), floor
             )
         return [state_of(row) for row in rows]
+
+    async def pending_count(self, channel_ids: Sequence[int]) -> int:
+        """How many messages wait in some channels: how much a warm has to do."""
+        async with self.writing() as connection:
+            floor = await connection.fetchval(statement("poll_floor"))
+            return int(
+                await connection.fetchval(statement("pending_count"), [str(c) for c in channel_ids], floor)
+            )
 
     async def only_plain(self) -> bool:
         """Whether a plain poll's answer is the same for every consumer and for `received,queued`."""

@@ -19,9 +19,9 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from telewarden.messages import Edited, Event, Posted, key_of
+from telewarden.messages import Event
 from telewarden.storage.acceptance import Channel, Observation, Seen
-from telewarden.storage.commit import Commit, accept_all, append, backfill, vouch
+from telewarden.storage.commit import Commit, accept_all, backfill
 from telewarden.storage.journal_file import JournalDamaged, JournalError, JournalFile, Registered, is_damage
 from telewarden.storage.salvage import Salvaged, finish, salvage
 from telewarden.storage.signal import Signal
@@ -145,13 +145,14 @@ class Journal:
 
         return await self._submit(job)
 
-    async def append(self, events: Callable[[int], Sequence[Event]]) -> list[Record]:
+    async def append(self, events: Callable[[int], Sequence[Event]], *, bounded: bool = True) -> list[Record]:
         """Accept events that are certain by themselves, such as acknowledgements.
 
         events: makes them, given the time of acceptance in microseconds. They may use a reserve beyond
-        journal.max_bytes. Raises JournalFull, JournalError.
+        journal.max_bytes. bounded: False for the writer, whose flush frees more than this adds. Raises JournalFull,
+        JournalError.
         """
-        if (
+        if bounded and (
             self._unflushed_bytes >= self._max_bytes * _RESERVE
             or self._free_bytes() < self._min_free_bytes * _DISK_RESERVE
         ):
@@ -159,21 +160,9 @@ class Journal:
 
         def job(commit: Commit) -> list[Record]:
             at_us = commit.now_us()
-            return append(commit, events(at_us), at_us)
+            return commit.add(events(at_us), at_us)
 
         return await self._submit(job)
-
-    async def vouch(self, events: Sequence[Posted | Edited], stored: int) -> list[Record]:
-        """Accept the database's word that these posts were new after all and may be served.
-
-        stored: the position up to which the word takes everything into account. What was accepted of these messages
-        after that is repeated behind it: whoever follows the journal let it pass, not knowing them. Not bounded: a
-        flush frees more than this adds. Raises JournalError.
-        """
-        keys = {key_of(event) for event in events}
-        later = [r.event for key in keys for r in self.tail.of_message(key) if r.position > stored]
-        seen = self.head
-        return await self._submit(lambda commit: vouch(commit, events, later, seen))
 
     async def forget_pts(self, channel_id: int) -> None:
         """What changed in a channel cannot be told by its pts any more: history has to be compared."""

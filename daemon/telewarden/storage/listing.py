@@ -16,8 +16,9 @@ class Asked:
 
 
 def listing(query: ListQuery) -> Asked:
-    """The statements for a list. Cost: what its narrowest condition leaves is read whole and sorted by Telegram's date;
-    a search reads every text among that."""
+    """The statements for a list. Cost, newest first: an index has the order, and is read until the page is full; a
+    search for what is rare reads every text of what the other conditions leave. Oldest first, or since a time: what the
+    narrowest condition leaves is read whole and sorted. A count reads all that it counts."""
     arguments: list[object] = []
     conditions = []
 
@@ -46,6 +47,7 @@ def listing(query: ListQuery) -> Asked:
     order = ", ".join(f"m.{name} {direction} nulls last" for name in ("telegram_date", "received_at", "id"))
     page = statement("list").format(
         conditions=matching,
+        apart="" if query.received_from is None else "offset 0",
         order=order,
         limit=f"${len(arguments) + 1}::bigint",
         offset=f"${len(arguments) + 2}::bigint",

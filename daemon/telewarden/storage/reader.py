@@ -1,5 +1,6 @@
 """The reader: the cache if it is proven complete, else the database, each overlaid with the events that it has not
-got yet; with neither, the journal's tail alone. The order matters: first the overlay is noted, then the source is read.
+got yet; with neither, what the journal's tail and this process's memory have. The order matters: first the overlay is
+noted, then the source is read.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -8,7 +9,7 @@ from uuid import UUID
 
 from telewarden.messages import Key, Posted, State, key_of, message_uuid
 from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Listed, Whole
-from telewarden.storage.cache_sync import CacheSync
+from telewarden.storage.cache_sync import CacheSync, Memory
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.overlay import overlay, removals, sure_posts
@@ -34,8 +35,8 @@ class CacheCannotAnswer(Exception):
 
 
 class Reader:
-    """Answers polls. channel_ids: of which channels; may change. on_fallback: told, for the metrics, why the cache did
-    not answer."""
+    """Answers polls. channel_ids: of which channels; may change. on_answer, on_seen: told, for the metrics, which
+    source answered a poll, why the cache did not, and of how many messages it said whether they were seen."""
 
     def __init__(
         self,
@@ -45,28 +46,30 @@ class Reader:
         sync: CacheSync,
         *,
         channel_ids: Collection[int],
-        on_fallback: Callable[[str], None] = lambda reason: None,
+        on_answer: Callable[[Source, str | None], None] = lambda source, reason: None,
+        on_seen: Callable[[Source, int], None] = lambda source, count: None,
     ) -> None:
         self._journal, self._database, self._cache, self._sync = journal, database, cache, sync
         self._channel_ids = channel_ids
-        self._on_fallback = on_fallback
+        self._on_answer, self._on_seen = on_answer, on_seen
 
     async def unprocessed(self, query: UnprocessedQuery) -> Page:
         """The waiting messages of one channel. Raises UnknownChannel."""
         channel_id = self._channel_id(query.channel)
         history = self._sync.history
+        reason: str | None = None
         try:
-            return await self._from_cache(channel_id, query)
+            page = await self._from_cache(channel_id, query)
         except CacheCannotAnswer as error:
-            self._on_fallback(str(error))
+            reason = str(error)
+            page = await self._from_elsewhere(channel_id, query)
         except CacheUnavailable as error:
             # Told at once, so that a frozen server costs one poll its time-out and not each until it is noticed.
             self._sync.disconnected(str(error), history)
-            self._on_fallback("unavailable")
-        try:
-            return await self._from_database(channel_id, query)
-        except DatabaseUnavailable:
-            return self._from_tail(channel_id, query)
+            reason = "unavailable"
+            page = await self._from_elsewhere(channel_id, query)
+        self._on_answer(page.source, reason)
+        return page
 
     async def listed(self, query: ListQuery) -> Listing:
         """Stored messages of any status, as the database has them: tens of milliseconds behind what was accepted, more
@@ -81,13 +84,16 @@ class Reader:
         channel_id = self._channel_id(channel)
         seen = {n for n in message_ids if self._journal.tail.has_post(Key(channel_id, n))}
         unsure = [n for n in message_ids if n not in seen]
+        counts = {Source.JOURNAL: len(message_ids) - len(unsure)}
         history = self._sync.history
         if unsure and self._cache is not None and history is not None:
             try:
                 seen |= await self._cache.seen(channel_id, unsure)
             except CacheUnavailable as error:
                 self._sync.disconnected(str(error), history)
+            counts[Source.CACHE] = len(unsure)
             unsure = [n for n in unsure if n not in seen]
+            counts[Source.CACHE] -= len(unsure)
         if unsure:
             try:
                 # What was in the tail above may be flushed and gone from it meanwhile, and is found here.
@@ -96,6 +102,9 @@ class Reader:
                 raise Unavailable(
                     "the database is down, and only it knows whether these messages were seen; try again"
                 ) from error
+            counts[Source.DATABASE] = len(unsure)
+        for source, count in counts.items():
+            self._on_seen(source, count)
         return seen
 
     def _channel_id(self, channel: str) -> int:
@@ -135,7 +144,7 @@ class Reader:
     async def _from_cache(self, channel_id: int, query: UnprocessedQuery) -> Page:
         mark = self._sync.trusted
         if self._cache is None or mark is None:
-            raise CacheCannotAnswer(self._sync.reason or "no cache")
+            raise CacheCannotAnswer("no cache" if self._cache is None else self._sync.standing)
         if frozenset(query.statuses) not in PLAIN_STATUSES:
             raise CacheCannotAnswer("other statuses")
         if not mark.plain and (query.exclude_processed_by is not None or len(query.statuses) > 1):
@@ -174,7 +183,8 @@ class Reader:
         # The server may have lost the tombstones, this process remembers the latest.
         done = {Key(channel_id, message_id) for message_id in listed.done}
         done |= {key for key in touched if self._sync.mirror.is_done(key)}
-        merged = overlay(states, records, done)
+        edits = {key: state for key in touched if (state := self._sync.mirror.edits(key)) is not None}
+        merged = overlay(states, records, done, edits)
         for key in (*needed, *touched):
             state = merged.get(key)
             if state is not None and state.pending:
@@ -197,6 +207,12 @@ class Reader:
                 raise CacheCannotAnswer("a body has expired")
         return states
 
+    async def _from_elsewhere(self, channel_id: int, query: UnprocessedQuery) -> Page:
+        try:
+            return await self._from_database(channel_id, query)
+        except DatabaseUnavailable:
+            return self._from_tail(channel_id, query)
+
     async def _from_database(self, channel_id: int, query: UnprocessedQuery) -> Page:
         records = self._journal.tail.of_channel(channel_id, self._journal.flushed)
         touched = {key_of(record.event) for record in records}
@@ -214,8 +230,24 @@ class Reader:
         return _page(merged.values(), query, Source.DATABASE)
 
     def _from_tail(self, channel_id: int, query: UnprocessedQuery) -> Page:
-        merged = overlay({}, self._journal.tail.of_channel(channel_id, 0), set())
+        """Without a store: what this process has in memory of the cache, and the journal's events since; without such a
+        memory the journal's tail alone, which lacks older messages."""
+        memory = self._sync.memory
+        if memory is None or not self._remembers(memory, query):
+            memory = Memory({}, {}, 0, plain=True)
+        records = self._journal.tail.of_channel(channel_id, memory.position)
+        done = {key for key in (key_of(r.event) for r in records) if self._sync.mirror.is_done(key)}
+        merged = overlay(memory.states.get(channel_id, {}), records, done, memory.edits)
         return _page(merged.values(), query, Source.JOURNAL)
+
+    def _remembers(self, memory: Memory, query: UnprocessedQuery) -> bool:
+        """Memory has all that this poll asks for, and the journal all that came since."""
+        received_alone = query.exclude_processed_by is None and len(query.statuses) == 1
+        return (
+            frozenset(query.statuses) in PLAIN_STATUSES
+            and (memory.plain or received_alone)
+            and self._journal.tail.first <= memory.position + 1
+        )
 
 
 def _page(states: Iterable[State], query: UnprocessedQuery, source: Source) -> Page:

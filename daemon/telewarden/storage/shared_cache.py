@@ -14,6 +14,8 @@ from telewarden.messages import Key, State
 from telewarden.storage.cache import Operation, Write
 from telewarden.storage.signal import Signal
 
+NOT_CONNECTED = "not connected yet"
+OWED = "it has not heard of all acknowledgements yet"
 BOUND = 100_000
 """Acknowledgements that are remembered for a new history."""
 
@@ -43,7 +45,7 @@ class SharedCache:
     ) -> None:
         self.history: str | None = None
         """Replication history of the connected master; None while disconnected."""
-        self.reason: str | None = "not connected yet"
+        self.reason: str | None = NOT_CONNECTED
         """Why polls are not answered from the cache; None when they are, if a proof is found there."""
         self.changed = changed
         self._remember_s, self._clock_s, self._bound = remember_s, clock_s, bound
@@ -58,6 +60,13 @@ class SharedCache:
     def trusted(self) -> str | None:
         """The history to read in, if the cache may be asked at all."""
         return self.history if self.reason is None else None
+
+    @property
+    def standing(self) -> str:
+        """Why the cache is not read: one of a few fixed words."""
+        if self.history is None:
+            return NOT_CONNECTED if self.reason == NOT_CONNECTED else "down"
+        return OWED
 
     @property
     def owed(self) -> int:
@@ -124,5 +133,5 @@ class SharedCache:
     def _look(self) -> None:
         if self.history is not None:
             waits = bool(self._owed) or self.needs_warm
-            self.reason = "it has not heard of all acknowledgements yet" if waits else None
+            self.reason = OWED if waits else None
         self.changed.fire()

@@ -25,8 +25,8 @@ from telewarden_http.protocols import (
 
 
 class SharedReader:
-    """Answers polls. channel_ids: of which channels; may change. on_fallback: told, for the metrics, why the cache did
-    not answer."""
+    """Answers polls. channel_ids: of which channels; may change. on_answer, on_seen: told, for the metrics, which
+    source answered a poll, why the cache did not, and of how many messages it said whether they were seen."""
 
     def __init__(
         self,
@@ -35,23 +35,31 @@ class SharedReader:
         shared: SharedCache,
         *,
         channel_ids: Collection[int],
-        on_fallback: Callable[[str], None] = lambda reason: None,
+        on_answer: Callable[[Source, str | None], None] = lambda source, reason: None,
+        on_seen: Callable[[Source, int], None] = lambda source, count: None,
     ) -> None:
         self._database, self._cache, self._shared = database, cache, shared
         self._channel_ids = channel_ids
-        self._on_fallback = on_fallback
+        self._on_answer, self._on_seen = on_answer, on_seen
 
     async def unprocessed(self, query: UnprocessedQuery) -> Page:
         """The waiting messages of one channel. Raises UnknownChannel, Unavailable with both stores down."""
         channel_id = self._channel_id(query.channel)
         history = self._shared.history
+        reason: str | None = None
         try:
-            return await self._from_cache(channel_id, query)
+            page = await self._from_cache(channel_id, query)
         except CacheCannotAnswer as error:
-            self._on_fallback(str(error))
+            reason = str(error)
+            page = await self._from_database(channel_id, query)
         except CacheUnavailable as error:
             self._shared.disconnected(str(error), history)
-            self._on_fallback("unavailable")
+            reason = "unavailable"
+            page = await self._from_database(channel_id, query)
+        self._on_answer(page.source, reason)
+        return page
+
+    async def _from_database(self, channel_id: int, query: UnprocessedQuery) -> Page:
         try:
             rows = await self._database.waiting(
                 channel_id, query.statuses, query.exclude_processed_by, query.limit
@@ -78,12 +86,16 @@ class SharedReader:
             except CacheUnavailable as error:
                 self._shared.disconnected(str(error), history)
         unsure = [n for n in message_ids if n not in seen]
-        try:
-            return seen | await self._database.stored(channel_id, unsure) if unsure else seen
-        except DatabaseUnavailable as error:
-            raise Unavailable(
-                "the database is down, and only it knows whether these messages were seen; try again"
-            ) from error
+        if unsure:
+            try:
+                seen |= await self._database.stored(channel_id, unsure)
+            except DatabaseUnavailable as error:
+                raise Unavailable(
+                    "the database is down, and only it knows whether these messages were seen; try again"
+                ) from error
+        self._on_seen(Source.CACHE, len(message_ids) - len(unsure))
+        self._on_seen(Source.DATABASE, len(unsure))
+        return seen
 
     async def message(self, message_id: UUID) -> bytes | None:
         """One message by its id. Raises Unavailable."""
@@ -102,7 +114,7 @@ class SharedReader:
     async def _from_cache(self, channel_id: int, query: UnprocessedQuery) -> Page:
         history = self._shared.trusted
         if self._cache is None or history is None:
-            raise CacheCannotAnswer(self._shared.reason or "no cache")
+            raise CacheCannotAnswer("no cache" if self._cache is None else self._shared.standing)
         if frozenset(query.statuses) not in PLAIN_STATUSES:
             raise CacheCannotAnswer("other statuses")
         needs_plain = query.exclude_processed_by is not None or len(query.statuses) > 1

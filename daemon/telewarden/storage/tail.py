@@ -78,6 +78,11 @@ class Tail:
         stop = None if limit is None else max(skip, 0) + limit
         return list(islice(self._records, max(skip, 0), stop))
 
+    def of_position(self, position: int) -> Record | None:
+        """The record at a position; None if it is forgotten or not there yet."""
+        index = position - self.first
+        return self._records[index] if 0 <= index < len(self._records) else None
+
     def of_channel(self, channel_id: int, after: int) -> list[Record]:
         """One channel's records after a position, oldest first."""
         newest_first = self._by_channel.get(channel_id, ())

@@ -4,12 +4,15 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
+import structlog
 
 from telewarden.storage.breaker import Breaker
-from telewarden.storage.cache import Cache, CacheUnavailable, CacheUnfit, HistoryChanged
+from telewarden.storage.cache import Cache, CacheUnavailable, HistoryChanged
+from telewarden.storage.cache_errors import Kind, Problem
 from telewarden.storage.signal import Signal
 from telewarden_supervisors import WorkerContext
 
+log = structlog.get_logger(__name__)
 _OPEN_S, _OPEN_LONGEST_S = 0.2, 1.0
 
 
@@ -40,6 +43,7 @@ class Connector:
     def __init__(self, cache: Cache, standing: Standing) -> None:
         self._cache, self._standing = cache, standing
         self._moved = False
+        self._told: set[Kind] = set()
         self.breaker = Breaker(_OPEN_S, longest_s=_OPEN_LONGEST_S)
 
     async def run(self, ctx: WorkerContext, follow: Callable[[WorkerContext], Awaitable[None]]) -> None:
@@ -49,6 +53,17 @@ class Connector:
             tasks.start_soon(self._cache.follow, self._move)
             while True:
                 await self._serve(ctx, follow)
+
+    def well(self) -> None:
+        """The server does all that it is asked: what was wrong is over, and told again if it comes back."""
+        self._told.clear()
+
+    def _tell(self, problem: Problem) -> None:
+        """Log each kind of problem once, until all is well: one that comes and goes, as a full memory that refuses
+        writes but answers, would be told several times a second."""
+        if problem.kind not in self._told:
+            self._told.add(problem.kind)
+            log.warning("cache_unavailable", kind=problem.kind.value, problem=problem.text)
 
     def _move(self) -> None:
         """Another server is the master now."""
@@ -67,11 +82,13 @@ class Connector:
             if not self._moved:
                 # A poll found out.
                 self.breaker.broke(anyio.current_time(), self._standing.reason or "no answer")
+                if self._cache.problem is not None:
+                    self._tell(self._cache.problem)
         except CacheUnavailable as error:
-            if isinstance(error, CacheUnfit):
-                # What was proven may have been thrown away since.
+            if error.problem.distrusts:
                 self._standing.distrust(str(error))
             self._standing.disconnected(str(error))
+            self._tell(error.problem)
             self.breaker.broke(anyio.current_time(), str(error))
             ctx.status(f"down: {error}")
         except HistoryChanged as error:

@@ -97,6 +97,7 @@ class RedisWorker:
         if mark is not None:
             await self._cache.keeps()
             await self._cache.renew(mark.text, self._lease_ms())
+            self._connector.well()
         elif await self._cache.history() != history:
             raise HistoryChanged("the cache's replication history changed")
 

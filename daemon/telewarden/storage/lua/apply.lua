@@ -1,25 +1,32 @@
 -- Applies events to the cache, atomically, and only in the replication history that the caller knows.
--- A turn (which warm, and a number) makes sure that nothing is done late: not after a later turn, another warm, or a
--- FLUSHALL. Without a turn come operations that are right at any time, as `done` is.
--- ARGV: prefix, history, warm (or empty), number of the turn, body ttl, done ttl, seen ttl, pending bound, recent length,
+-- A turn (the warm's mark, and a number) keeps what comes late, after its caller gave up, from undoing what came after: it
+-- is refused after a later turn, another clear, or a FLUSHALL. Operations that are right at any time, as `done` is, need none.
+-- ARGV: prefix, history, mark of the turn (or empty), its number, body ttl, done ttl, seen ttl, pending bound, recent length,
 -- then operations, seven values each:
 --   operation, channel, message id, member of the pending set, score, body, telegram date in ms
 -- Operations: pend (enter the pending set unless done), body (replace a body that is there), seen (known, nothing
--- more), drop (forget a body whose newest text is not at hand), done (leave the pending set for good; without a member, whichever has that message id).
--- Returns 1, or 0 if this server is not a master in that history, or the turn is over; then nothing was written.
+-- more), drop (forget a body whose newest text is not at hand), done (leave the pending set for good; without a member,
+-- whichever has that message id).
+-- How many wait is counted beside the sets, so that a set which somebody else has changed or thrown away is noticed.
+-- Returns 1, or 0 if this server is not a master in that history or the turn is over; then nothing was written.
 local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) or string.match(info, 'master_replid:(%x+)') ~= ARGV[2] then
   return 0
 end
 local prefix, body_ttl, done_ttl, seen_ttl = ARGV[1], ARGV[5], ARGV[6], ARGV[7]
-local bound, recent_length = tonumber(ARGV[8]), tonumber(ARGV[9])
+local counts = prefix .. 'counts'
 if ARGV[3] ~= '' then
-  local warm, number = string.match(redis.call('GET', prefix .. 'turn') or '', '^(%S+) (%d+)$')
-  if warm ~= ARGV[3] or tonumber(number) >= tonumber(ARGV[4]) then
+  local last = redis.call('HMGET', counts, 'warm', 'turn')
+  if last[1] ~= ARGV[3] or tonumber(last[2] or 0) >= tonumber(ARGV[4]) then
     return 0
   end
-  redis.call('SET', prefix .. 'turn', warm .. ' ' .. ARGV[4])
+  redis.call('HSET', counts, 'turn', ARGV[4])
 end
+local joined = {}
+local function joins(channel, by)
+  joined[channel] = (joined[channel] or 0) + by
+end
+local bound, recent_length = tonumber(ARGV[8]), tonumber(ARGV[9])
 for i = 10, #ARGV, 7 do
   local op, channel, message, member, score, body, date =
     ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
@@ -27,8 +34,7 @@ for i = 10, #ARGV, 7 do
   local pending = prefix .. 'pending:' .. channel
   if op == 'pend' then
     if redis.call('EXISTS', prefix .. 'done:' .. id) == 0 then
-      redis.call('ZADD', pending, score, member)
-      redis.call('SADD', prefix .. 'channels', channel)
+      joins(channel, redis.call('ZADD', pending, score, member))
       if redis.call('ZCARD', pending) > bound then
         redis.call('SET', prefix .. 'overflow:' .. channel, '1')
       end
@@ -37,7 +43,11 @@ for i = 10, #ARGV, 7 do
     redis.call('SET', prefix .. 'dedup:' .. id, '1', 'EX', seen_ttl)
     if date ~= '' then
       local recent = prefix .. 'channel:' .. channel .. ':recent'
-      redis.call('ZADD', recent, date, message)
+      if type(redis.pcall('ZADD', recent, date, message)) == 'table' then
+        -- It holds another type, of somebody who should not use the prefix. As a string, it is replaced.
+        redis.call('DEL', recent)
+        redis.call('ZADD', recent, date, message)
+      end
       redis.call('ZREMRANGEBYRANK', recent, 0, -recent_length - 1)
     end
   elseif op == 'body' then
@@ -49,12 +59,12 @@ for i = 10, #ARGV, 7 do
   elseif op == 'done' then
     redis.call('SET', prefix .. 'done:' .. id, '1', 'EX', done_ttl)
     if member ~= '' then
-      redis.call('ZREM', pending, member)
+      joins(channel, -redis.call('ZREM', pending, member))
     else
       -- Which row's id the member was made of is not known any more: the set is looked through.
       for _, found in ipairs(redis.call('ZRANGE', pending, 0, -1)) do
         if string.sub(found, 38) == message then
-          redis.call('ZREM', pending, found)
+          joins(channel, -redis.call('ZREM', pending, found))
         end
       end
     end
@@ -69,6 +79,12 @@ for i = 10, #ARGV, 7 do
     end
   else
     return redis.error_reply('unknown operation ' .. op)
+  end
+end
+for channel, by in pairs(joined) do
+  -- Only those that the warm began with are known to be complete.
+  if by ~= 0 and redis.call('HEXISTS', counts, channel) == 1 then
+    redis.call('HINCRBY', counts, channel, by)
   end
 end
 return 1

@@ -1,15 +1,25 @@
--- Begins a warm: the mark goes together with the sets, and from now on it is this warm's turn (see apply.lua).
--- Tombstones and bodies stay.
--- ARGV: prefix, history, warm. Returns 1, or 0 if this server is not a master in that history.
+-- Begins a warm: the mark goes together with the sets, and the counts begin anew, with a note that this very warm cleared
+-- them, without which its mark cannot be set (see mark.lua). Tombstones and bodies stay.
+-- Whatever is there under these names goes, of whatever type: nothing else may use the prefix.
+-- ARGV: prefix, mark that the warm will set ("history:generation:plain"), then the channels that are served. Returns 1, or 0
+-- if this server is not a master in that history.
 local info = redis.call('INFO', 'replication')
-if not string.find(info, 'role:master', 1, true) or string.match(info, 'master_replid:(%x+)') ~= ARGV[2] then
+local history = string.match(info, 'master_replid:(%x+)')
+if not string.find(info, 'role:master', 1, true) or string.match(ARGV[2], '^(%x+):') ~= history then
   return 0
 end
 local prefix = ARGV[1]
+local counts = prefix .. 'counts'
 redis.call('DEL', prefix .. 'mark')
-for _, channel in ipairs(redis.call('SMEMBERS', prefix .. 'channels')) do
-  redis.call('UNLINK', prefix .. 'pending:' .. channel, prefix .. 'overflow:' .. channel)
+if redis.call('TYPE', counts)['ok'] == 'hash' then
+  for _, channel in ipairs(redis.call('HKEYS', counts)) do
+    redis.call('UNLINK', prefix .. 'pending:' .. channel, prefix .. 'overflow:' .. channel)
+  end
 end
-redis.call('DEL', prefix .. 'channels')
-redis.call('SET', prefix .. 'turn', ARGV[3] .. ' 0')
+redis.call('DEL', counts)
+redis.call('HSET', counts, 'warm', ARGV[2])
+for i = 3, #ARGV do
+  redis.call('UNLINK', prefix .. 'pending:' .. ARGV[i], prefix .. 'overflow:' .. ARGV[i])
+  redis.call('HSET', counts, ARGV[i], 0)
+end
 return 1

@@ -11,7 +11,11 @@ if not string.find(info, 'role:master', 1, true) then
   return {'not a master'}
 end
 local prefix, channel = ARGV[1], ARGV[3]
-local mark = redis.call('GET', prefix .. 'mark')
+local mark = redis.pcall('GET', prefix .. 'mark')
+if type(mark) == 'table' then
+  redis.call('DEL', prefix .. 'mark')
+  return {'wrong type'}
+end
 if not mark then
   return {'no mark'}
 end
@@ -33,6 +37,16 @@ if redis.call('EXISTS', prefix .. 'overflow:' .. channel) == 1 then
   return {'overflow'}
 end
 local pending, last = prefix .. 'pending:' .. channel, tonumber(ARGV[4]) - 1
+local count = redis.call('HGET', prefix .. 'counts', channel)
+if not count then
+  return {'incomplete'}
+end
+local waiting = redis.pcall('ZCARD', pending)
+if waiting ~= tonumber(count) then
+  -- Thrown away, or changed by somebody else: nothing is proven any more, and the mark's owner will notice.
+  redis.call('DEL', prefix .. 'mark')
+  return {type(waiting) == 'table' and 'wrong type' or 'incomplete'}
+end
 local members = redis.call('ZRANGE', pending, 0, last)
 local body, sub = prefix .. 'msg:' .. channel .. ':', string.sub
 local parts, whole, bytes, most = {}, true, 0, tonumber(ARGV[6])

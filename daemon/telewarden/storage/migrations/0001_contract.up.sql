@@ -77,6 +77,10 @@ create index messages_received_at on telegram_gateway.messages (received_at desc
 create index messages_published_at on telegram_gateway.messages (published_at desc);
 create index messages_source_received_at on telegram_gateway.messages (source, received_at desc);
 
+-- The order of lists, the newest first: a page of one reads little more than itself, whatever there is.
+create index messages_listed on telegram_gateway.messages
+    (telegram_date desc nulls last, received_at desc nulls last, id desc nulls last);
+
 -- Partial indexes. What waits for the polls that every consumer sends, in their order: rows leave it when processed.
 create index messages_open on telegram_gateway.messages (channel_id, received_at, id)
     where status in ('received', 'queued') and deleted_at is null;

@@ -1,5 +1,5 @@
 -- What keeps messages small and quick: days made ahead and dropped in time, roll-ups, and the time before which nothing
--- waits. TimescaleDB (TSL) does the first two by its own policies; otherwise the daemon's upkeep worker calls upkeep().
+-- waits. The daemon's upkeep worker calls upkeep(); TimescaleDB makes its chunks itself, its TSL edition the roll-ups too.
 
 -- Polls look only at days from this time on. It is never later than the oldest message that waits; see decision 0014.
 create table telegram_gateway.poll_floor (
@@ -93,8 +93,8 @@ begin
     return dropped;
 end $$;
 
--- What a policy of TimescaleDB would do. Harmless to repeat, and by several at once. Few days ahead: each poll looks into
--- them, and what comes when none was made waits in messages_default for the next upkeep.
+-- Harmless to repeat, and by several at once. A day goes when all of it is older than `keep`. Few days ahead: each poll
+-- looks into them, and what comes when none was made waits in messages_default for the next upkeep.
 create function telegram_gateway.upkeep(
     keep interval default interval '90 days', ahead integer default 2,
     out made integer, out dropped integer, out floor timestamptz
@@ -118,9 +118,13 @@ begin
             made := made + telegram_gateway.add_day(day)::integer;
         end loop;
         dropped := telegram_gateway.drop_days(now() - keep);
-    elsif telegram_gateway.storage_kind() = 'timescale-apache' then
-        execute 'select count(*) from public.drop_chunks(''telegram_gateway.messages'', older_than => $1)'
-            into dropped using now() - keep;
+    else
+        -- Not by a retention policy of TimescaleDB: that has a number of days of its own, which the daemon may not change.
+        execute format(
+            'select count(*) from %I.drop_chunks(''telegram_gateway.messages'', older_than => $1)',
+            (select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+             where e.extname = 'timescaledb')
+        ) into dropped using now() - keep;
     end if;
     floor := telegram_gateway.move_poll_floor();
 end $$;
@@ -155,13 +159,12 @@ begin
             alter table telegram_gateway.messages set (timescaledb.compress,
                 timescaledb.compress_segmentby = 'channel_id', timescaledb.compress_orderby = 'created_at');
             select add_compression_policy('telegram_gateway.messages', interval '14 days');
-            select add_retention_policy('telegram_gateway.messages', interval '90 days');
         $timescale$;
         return;
     end if;
     if telegram_gateway.storage_kind() = 'timescale-apache' then
-        raise notice 'this TimescaleDB is the Apache edition: no compression, no continuous aggregates, no policies; '
-            'the upkeep worker drops old chunks and refreshes ordinary materialized views instead';
+        raise notice 'this TimescaleDB is the Apache edition: no compression, no continuous aggregates; '
+            'the upkeep worker refreshes ordinary materialized views instead';
     end if;
     execute 'create materialized view telegram_gateway.messages_hourly as '
         'select date_trunc(''hour'', created_at, ''UTC'') as bucket, ' || hourly;

@@ -45,8 +45,17 @@ begin
     if super and exists (select from pg_roles where rolname = 'telegram_owner') then
         execute format('grant connect, create on database %I to telegram_owner', current_database());
         alter schema telegram_gateway owner to telegram_owner;
+        if telegram_gateway.storage_kind() = 'timescale' then
+            -- TimescaleDB runs its policies as the tables' owner, and only as one that may log in. It gets no password.
+            alter role telegram_owner login;
+        end if;
         for object in
-            select case when c.relkind = 'm' then 'materialized view' when c.relkind = 'v' then 'view' else 'table' end as kind,
+            select case
+                    -- A continuous aggregate is a view to PostgreSQL, but TimescaleDB takes no ALTER VIEW of it.
+                    when c.relkind = 'm' or c.relname in ('messages_hourly', 'messages_daily') then 'materialized view'
+                    when c.relkind = 'v' then 'view'
+                    else 'table'
+                end as kind,
                 c.relname as name
             from pg_class c
             where c.relnamespace = 'telegram_gateway'::regnamespace and c.relkind in ('r', 'p', 'm', 'v')
