@@ -299,8 +299,13 @@ def _write(record: Record, mirror: Mirror) -> Write:
     key = key_of(event)
     before = mirror.get(key)
     match event:
+        case Posted(new=False) if before is not None:
+            # It waits, and was read again from history, which may show a newer text.
+            state = merge(before, event)
+            mirror.put(state)
+            return Write(Operation.BODY, state, render(state))
         case Posted(new=False):
-            return Write(Operation.SEEN, lift(event))
+            return Write(Operation.SEEN if mirror.complete else Operation.DROP, lift(event))
         case Posted() if mirror.is_done(key):
             # It was acknowledged before it came; a tombstone may be lost with the server that had it.
             return Write(Operation.SEEN, lift(event))
