@@ -42,13 +42,23 @@ Observation = Seen | Gone
 class Known(msgspec.Struct, frozen=True):
     """What the journal keeps of a message that it accepted: enough to tell a repetition from news.
 
-    at_us: when this content was accepted.
+    version: -1 for one that was not seen yet, but deleted or acknowledged already. at_us: when this content was accepted.
     """
 
     version: int
     digest: bytes
     at_us: int
     deleted: bool = False
+
+    @property
+    def accounted(self) -> bool:
+        """Nothing of it is missing: it was seen, or is gone."""
+        return self.version >= 0 or self.deleted
+
+
+def acknowledged_unseen(at_us: int) -> Known:
+    """Of a message whose acknowledgement came first: it is not certainly new when it comes."""
+    return Known(-1, b"", at_us)
 
 
 class Channel(msgspec.Struct, frozen=True):
@@ -116,8 +126,8 @@ def _accept_seen(
 ) -> tuple[tuple[Event, ...], Known | None, Channel]:
     digest = digest_of(seen.content)
     version = seen.edit_date_s * VERSIONS_A_SECOND
-    if known is None:
-        certain = seen.message_id > channel.floor
+    if known is None or not known.accounted:
+        certain = known is None and seen.message_id > channel.floor
         posted = Posted(seen.channel_id, seen.message_id, seen.content, version, now_us, certain)
         return (posted,), Known(version, digest, now_us), _advance(channel, seen.message_id)
     if known.version < 0:

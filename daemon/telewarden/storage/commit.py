@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from telewarden.messages import Acknowledged, Event, Posted, key_of
-from telewarden.storage.acceptance import Channel, Known, Observation, Seen, accept
+from telewarden.storage.acceptance import Channel, Known, Observation, Seen, accept, acknowledged_unseen
 from telewarden.storage.journal_file import JournalFile, encode
 from telewarden.storage.tail import Record
 
@@ -95,7 +95,11 @@ def _moved(commit: Commit, channel: Channel, checkpoint: tuple[int, int] | None)
     reached = channel.checkpoint
     if checkpoint is not None and checkpoint[0] == channel.channel_id:
         reached = max(reached, checkpoint[1])
-    while reached < channel.top and commit.known(channel.channel_id, reached + 1) is not None:
+    while (
+        reached < channel.top
+        and (known := commit.known(channel.channel_id, reached + 1)) is not None
+        and known.accounted
+    ):
         reached += 1
     floor = channel.floor
     if channel.top - floor >= KNOWN_A_CHANNEL + _PRUNE_EVERY:
@@ -103,6 +107,14 @@ def _moved(commit: Commit, channel: Channel, checkpoint: tuple[int, int] | None)
         commit.write()
         commit.file.forget_known(channel.channel_id, floor)
     return msgspec.structs.replace(channel, checkpoint=reached, floor=floor)
+
+
+def append(commit: Commit, events: Sequence[Event], at_us: int) -> list[Record]:
+    """Accept events that are certain by themselves. See `Journal.append`."""
+    for event in events:
+        if isinstance(event, Acknowledged) and commit.known(*key_of(event)) is None:
+            commit.known_now[key_of(event)] = acknowledged_unseen(at_us)
+    return commit.add(events, at_us)
 
 
 def backfill(

@@ -21,7 +21,7 @@ import msgspec
 
 from telewarden.messages import Event
 from telewarden.storage.acceptance import Channel, Observation, Seen
-from telewarden.storage.commit import Commit, accept_all, backfill
+from telewarden.storage.commit import Commit, accept_all, append, backfill
 from telewarden.storage.journal_file import JournalDamaged, JournalError, JournalFile, Registered, is_damage
 from telewarden.storage.salvage import Salvaged, finish, salvage
 from telewarden.storage.signal import Signal
@@ -160,7 +160,7 @@ class Journal:
 
         def job(commit: Commit) -> list[Record]:
             at_us = commit.now_us()
-            return commit.add(events(at_us), at_us)
+            return append(commit, events(at_us), at_us)
 
         return await self._submit(job)
 
