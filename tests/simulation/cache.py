@@ -1,5 +1,4 @@
-"""The stand-in for `telewarden.storage.cache.Cache`: one process's way to the servers, with everything that can go wrong
-on it."""
+"""The stand-in for `telewarden.storage.cache.Cache`: a process's way to the servers, and all that can go wrong on it."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -28,12 +27,19 @@ class SimulatedCache:
     """As Cache. Each call goes to the server that the process is connected to, and to any that calls itself master
     after the connection was lost, or now and then without that: the real one has many connections.
 
-    sentinels: somebody tells who the master is. spawn: starts what goes on without the process. cut: the process reaches no server. wanders: how likely a call goes
-    over an older connection.
+    spawn: starts what goes on without the process. sentinels: somebody tells who the master is. cut: the process
+    reaches no server. wanders: how likely a call goes over an older connection.
     """
 
     def __init__(
-        self, servers: Servers, weather: Weather, spawn: Spawn, say: Callable[[str], None], *, sentinels: bool = False, wanders: float = 0.0
+        self,
+        servers: Servers,
+        weather: Weather,
+        spawn: Spawn,
+        say: Callable[[str], None],
+        *,
+        sentinels: bool = False,
+        wanders: float = 0.0,
     ) -> None:
         self._servers, self._weather, self._spawn, self._say = servers, weather, spawn, say
         self._rng: random.Random = weather.rng
@@ -79,7 +85,9 @@ class SimulatedCache:
     async def apply(self, history: str, writes: Iterable[Write], turn: Turn | None = None) -> None:
         """As Cache.apply."""
         given = tuple(writes)
-        self._held(await self._ask(lambda server, now_s: server.apply(history, turn, given, now_s), writes=True))
+        self._held(
+            await self._ask(lambda server, now_s: server.apply(history, turn, given, now_s), writes=True)
+        )
 
     async def read(
         self, mark: str, channel_id: int, limit: int, *, listed: bool = False, ask: Sequence[int] = ()
@@ -114,14 +122,18 @@ class SimulatedCache:
         """As Cache.set_mark."""
         lease_s = lease_ms / 1000
         self._held(
-            await self._ask(lambda server, now_s: server.set_mark(mark, lease_s, now_s, renew=False), writes=True)
+            await self._ask(
+                lambda server, now_s: server.set_mark(mark, lease_s, now_s, renew=False), writes=True
+            )
         )
 
     async def renew(self, mark: str, lease_ms: int) -> None:
         """As Cache.renew."""
         lease_s = lease_ms / 1000
         self._held(
-            await self._ask(lambda server, now_s: server.set_mark(mark, lease_s, now_s, renew=True), writes=True)
+            await self._ask(
+                lambda server, now_s: server.set_mark(mark, lease_s, now_s, renew=True), writes=True
+            )
         )
 
     def lose(self) -> None:

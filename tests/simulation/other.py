@@ -1,5 +1,5 @@
-"""A process of the role `api` beside the ingest process: the real parts, on the same stores. What it may answer is bounded by
-the lease."""
+"""A process of the role `api` beside the ingest process: the real parts, on the same stores. What it may answer is
+bounded by the lease."""
 
 from dataclasses import dataclass, field
 
@@ -36,14 +36,24 @@ class Acknowledgement:
 class OtherProcess:
     """Its parts, and the checks of what it answers."""
 
-    def __init__(self, outside: Outside, truth: Truth, *, sentinels: bool) -> None:
+    def __init__(
+        self,
+        outside: Outside,
+        truth: Truth,
+        *,
+        sentinels: bool,
+        acknowledger: type[SharedAcknowledger] = SharedAcknowledger,
+        remember_s: float = REMEMBER_S,
+    ) -> None:
         self._store, self._file, self._truth, self._say = outside.store, outside.file, truth, outside.say
-        self.cache = SimulatedCache(outside.servers, outside.weather, outside.spawn, outside.say, sentinels=sentinels)
+        self.cache = SimulatedCache(
+            outside.servers, outside.weather, outside.spawn, outside.say, sentinels=sentinels
+        )
         self.database = simulated_database(outside.store, outside.weather)
-        self.shared = SharedCache(Signal(), remember_s=REMEMBER_S, clock_s=trio.current_time)
+        self.shared = SharedCache(Signal(), remember_s=remember_s, clock_s=trio.current_time)
         cache, shared = self.cache, self.shared
         self.reader = SharedReader(self.database, cache, shared, channel_ids=CHANNELS)  # type: ignore[arg-type]
-        self.acknowledger = SharedAcknowledger(
+        self.acknowledger = acknowledger(
             self.database,
             cache,  # type: ignore[arg-type]
             shared,
@@ -110,12 +120,20 @@ class OtherProcess:
             if own.committed_s is None:
                 await self.acknowledge(key)
 
-    def settled(self, began_s: float, history: str | None, warmed_at_s: float) -> tuple[frozenset[Key], frozenset[Key]]:
-        """Which of its acknowledgements the ingest process cannot miss: in the database, and in the cache, where it was told
-        to this very history or the warm began after it."""
-        done = {key: own for key, own in self.own.items() if own.committed_s is not None and own.committed_s < began_s}
+    def settled(
+        self, began_s: float, history: str | None, warmed_at_s: float
+    ) -> tuple[frozenset[Key], frozenset[Key]]:
+        """Which of its acknowledgements the ingest process cannot miss: in the database, and in the cache, where it was
+        told to this very history or the warm began after it."""
+        done = {
+            key: own
+            for key, own in self.own.items()
+            if own.committed_s is not None and own.committed_s < began_s
+        }
         in_cache = (
-            key for key, own in done.items() if history in own.told or (own.committed_s or began_s) < warmed_at_s
+            key
+            for key, own in done.items()
+            if history in own.told or (own.committed_s or began_s) < warmed_at_s
         )
         return frozenset(done), frozenset(in_cache)
 
@@ -129,7 +147,9 @@ class OtherProcess:
             return None
         later = self._truth.waiting_after(self._file.ever)
         served = self._truth.served(page)
-        self._say(f"poll of {channel_id} there since {began_s:.4f}: {page.source} {sorted(k.message_id for k in served)}")
+        self._say(
+            f"poll of {channel_id} there since {began_s:.4f}: {page.source} {sorted(k.message_id for k in served)}"
+        )
         who = f"{page.source} of another process"
         if again := own & served.keys():
             raise Violation(f"{name_of(min(again))} served by {who} after its own acknowledgement")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -124,7 +124,12 @@ def new_process(outside: Outside, habits: Habits, reasons: dict[str, int]) -> Pr
     )
     database = simulated_database(outside.store, outside.weather)
     cache = SimulatedCache(
-        outside.servers, outside.weather, outside.spawn, outside.say, sentinels=habits.sentinels, wanders=habits.wanders
+        outside.servers,
+        outside.weather,
+        outside.spawn,
+        outside.say,
+        sentinels=habits.sentinels,
+        wanders=habits.wanders,
     )
     sync = TimedSync(journal.changed)
     sync.mirror = Mirror(habits.mirror_bound)

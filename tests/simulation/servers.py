@@ -268,7 +268,11 @@ class Servers:
 
     def replicate(self, most: int | None = None) -> None:
         """The replica gets some of what it lacks."""
-        n = len(self.unreplicated) if most is None else self._rng.randint(0, min(most, len(self.unreplicated)))
+        n = (
+            len(self.unreplicated)
+            if most is None
+            else self._rng.randint(0, min(most, len(self.unreplicated)))
+        )
         gone, self.unreplicated = self.unreplicated[:n], self.unreplicated[n:]
         if self.other.up and not self.other.master and not self.other.frozen:
             for request, at_s in gone:
@@ -323,5 +327,3 @@ class Servers:
             self._rng.shuffle(waiting)
             for request in waiting:
                 request()
-
-

@@ -31,9 +31,11 @@ _WAITING = ("received", "queued")
 
 @dataclass
 class Store:
-    """The tables. batches: transactions of write_batch under way, and which bring messages. Switches of the tests that break rules:
-    early_acknowledgements: it is looked up whether a message was acknowledged before it came; batches_meet: those that
-    bring messages run one at a time."""
+    """The tables. batches: transactions of write_batch under way, and which bring messages.
+
+    Switches of the tests that break rules: early_acknowledgements: it is looked up whether a message was acknowledged
+    before it came; batches_meet: those that bring messages run one at a time.
+    """
 
     keys: dict[Key, Values] = field(default_factory=dict)
     messages: dict[tuple[UUID, datetime], Values] = field(default_factory=dict)
@@ -127,9 +129,7 @@ def _done(store: Store, channels: Sequence[str], ids: Sequence[int]) -> list[Row
     return found
 
 
-def _pending_page(
-    store: Store, at: datetime, id_: UUID, limit: int, channel: str, _: datetime
-) -> list[Row]:
+def _pending_page(store: Store, at: datetime, id_: UUID, limit: int, channel: str, _: datetime) -> list[Row]:
     rows = [
         row
         for row in store.messages.values()
@@ -186,7 +186,11 @@ def _acknowledged(store: Store, channels: Sequence[str], ids: Sequence[int]) -> 
 
 
 def _acknowledge(
-    store: Store, channels: Sequence[str], ids: Sequence[int], consumers: Sequence[str], ats: Sequence[datetime]
+    store: Store,
+    channels: Sequence[str],
+    ids: Sequence[int],
+    consumers: Sequence[str],
+    ats: Sequence[datetime],
 ) -> list[Row]:
     for key, consumer, at in zip(keys_of(channels, ids), consumers, ats, strict=True):
         store.acknowledged[key, consumer] = max(store.acknowledged.get((key, consumer), at), at)
@@ -194,7 +198,11 @@ def _acknowledge(
 
 
 def _update_keys(
-    store: Store, channels: Sequence[str], ids: Sequence[int], versions: Sequence[int], ats: Sequence[datetime]
+    store: Store,
+    channels: Sequence[str],
+    ids: Sequence[int],
+    versions: Sequence[int],
+    ats: Sequence[datetime],
 ) -> list[Row]:
     for key, version, at in zip(keys_of(channels, ids), versions, ats, strict=True):
         store.keys[key] |= {"content_version": version, "status_at": at}

@@ -17,4 +17,6 @@ def test_a_broken_rule_is_found(name: str, seed: int) -> None:
             if outcome.violation is not None:
                 print(f"{name}: found in schedule {number} of seed {seed}: {outcome.violation}")
                 return
-    pytest.fail(f'nobody noticed in {rule.within} schedules of seed {seed} that this was broken: "{rule.text}"')
+    pytest.fail(
+        f'nobody noticed in {rule.within} schedules of seed {seed} that this was broken: "{rule.text}"'
+    )

@@ -8,7 +8,6 @@ import msgspec
 from telewarden.messages import Edited, Event, Key, Posted, State, join, key_of, lift
 from telewarden_http.protocols import Page, Source
 
-
 _lift, _join = lift, join
 
 
@@ -99,7 +98,9 @@ class Truth:
             for body in bodies
         }
         if not len(bodies) == len(served) == page.count:
-            raise Violation(f"a page of {page.count} by {page.source} has {len(bodies)} bodies of {len(served)}")
+            raise Violation(
+                f"a page of {page.count} by {page.source} has {len(bodies)} bodies of {len(served)}"
+            )
         if unknown := [key for key, version in served.items() if version < 0]:
             raise Violation(f"nobody wrote the text of {_ids(unknown)}")
         return served

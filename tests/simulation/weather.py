@@ -35,7 +35,9 @@ class Weather:
 
     def delay_s(self) -> float:
         """How long one way takes."""
-        return self.rng.expovariate(1 / self.mean_s) if self.rng.random() < 0.95 else self.rng.uniform(0.01, 0.1)
+        return (
+            self.rng.expovariate(1 / self.mean_s) if self.rng.random() < 0.95 else self.rng.uniform(0.01, 0.1)
+        )
 
     async def trip(self) -> None:
         """One way of a request or an answer."""

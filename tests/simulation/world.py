@@ -13,7 +13,7 @@ import trio
 
 from simulation import virtual
 from simulation.journal_file import MemoryFile
-from simulation.other import OtherProcess
+from simulation.other import REMEMBER_S, OtherProcess
 from simulation.outside import CHANNELS, LEASE_S, Outside
 from simulation.process import Habits, Process, new_process
 from simulation.servers import Server, Servers, Times
@@ -25,7 +25,15 @@ from telewarden.storage.acceptance import Channel, Gone, Observation, Seen
 from telewarden.storage.journal_file import JournalError
 from telewarden.storage.reader import Reader
 from telewarden.storage.rows import at, message_row
-from telewarden_http.protocols import MarkProcessed, Page, Source, Unavailable, UnprocessedQuery
+from telewarden.storage.shared_acknowledger import SharedAcknowledger
+from telewarden_http.protocols import (
+    AmbiguousMessage,
+    MarkProcessed,
+    Page,
+    Source,
+    Unavailable,
+    UnprocessedQuery,
+)
 
 FLOOR = 8
 """Ids up to this one were there before the journal; only the database can say what became of them."""
@@ -67,6 +75,7 @@ class World:
         self.outcome = Outcome()
         self._logs = log
         self._scope = trio.CancelScope()
+        self.acknowledger, self.remember_s = SharedAcknowledger, REMEMBER_S
         self.temper()
         setup.temper(self)
 
@@ -94,7 +103,15 @@ class World:
         names = [name for name in dir(self) if name.startswith(("do_", "fault_"))]
         usual = [name for name in names if name.startswith("do_")]
         faults = [name for name in names if name.startswith("fault_")]
-        eager = {"do_poll": 12, "do_post": 4, "do_acknowledge": 4, "do_edit": 3, "do_look": 3, "do_replicate": 8, "do_heal": 2}
+        eager = {
+            "do_poll": 12,
+            "do_post": 4,
+            "do_acknowledge": 4,
+            "do_edit": 3,
+            "do_look": 3,
+            "do_replicate": 8,
+            "do_heal": 2,
+        }
         weights = [eager.get(name, 1) * choice([0.1, 1, 1, 4]) for name in usual]
         a_fault = choice([0.0, 0.02, 0.05, 0.1]) * sum(weights) / len(faults)
         rates = [a_fault * choice([0, 0, 1, 6]) for _ in faults]
@@ -137,7 +154,13 @@ class World:
         self.outside = Outside(
             self.servers, self.store, self.file, self.weather, self.nursery.start_soon, self.say
         )
-        self.other = OtherProcess(self.outside, self.truth, sentinels=self.habits.sentinels)
+        self.other = OtherProcess(
+            self.outside,
+            self.truth,
+            sentinels=self.habits.sentinels,
+            acknowledger=self.acknowledger,
+            remember_s=self.remember_s,
+        )
         self.nursery.start_soon(self.other.run)
         self.top = dict.fromkeys(CHANNELS, FLOOR)
         self.texts = 0
@@ -152,7 +175,9 @@ class World:
             channel_id,
             message_id,
             # An old gateway gave its rows ids of another kind.
-            id=message_uuid(channel_id, message_id) if message_id < 3 else UUID(int=-channel_id << 64 | message_id),
+            id=message_uuid(channel_id, message_id)
+            if message_id < 3
+            else UUID(int=-channel_id << 64 | message_id),
             created_at_us=us,
             received_at_us=us,
             content=Content(text=self._text(message_id)),
@@ -252,9 +277,8 @@ class World:
         process = self.process
         try:
             await process.acknowledger.mark_processed(request)
-        except Exception as error:  # noqa: BLE001 - told apart below
-            if not isinstance(error, Unavailable) and type(error).__name__ != "AmbiguousMessage":
-                raise
+        except (Unavailable, AmbiguousMessage) as error:
+            self.say(f"not acknowledged: {error}")
 
     async def do_acknowledge_unseen(self) -> None:
         """One that no store knows, as it is accepted while nobody can look: its message may yet come."""
@@ -284,11 +308,16 @@ class World:
         try:
             if took_s > POLL_WITHIN_S:
                 raise Violation(f"a poll took {took_s:.2f} s")
-            settled = {Source.DATABASE: there[0], Source.CACHE: there[1] if mark is process.sync.mark else frozenset()}
+            settled = {
+                Source.DATABASE: there[0],
+                Source.CACHE: there[1] if mark is process.sync.mark else frozenset(),
+            }
             waits = {k: v for k, v in expected.waits.items() if k not in self.other.own}
             over = expected.over | settled.get(page.source, frozenset())
             limit = query.limit - len(expected.waits) + len(waits)
-            self.truth.check(Expected(waits, over), page, limit, self.file.ever, [record.event for record in tail])
+            self.truth.check(
+                Expected(waits, over), page, limit, self.file.ever, [record.event for record in tail]
+            )
         except Violation as violation:
             self.fail(str(violation))
         texts = {key.message_id: version for key, version in self.truth.served(page).items()}
@@ -309,7 +338,9 @@ class World:
 
     async def do_acknowledge_there(self) -> None:
         """A consumer of the other process has processed a message."""
-        waits = sorted(key for key, state in self.truth.states.items() if state.pending and key not in self.other.own)
+        waits = sorted(
+            key for key, state in self.truth.states.items() if state.pending and key not in self.other.own
+        )
         if waits:
             key = self.rng.choice(waits)
             self.nursery.start_soon(self.other.acknowledge, key)
@@ -436,15 +467,14 @@ class World:
     async def _compare(self, query: UnprocessedQuery, page: Page) -> None:
         process = self.process
         waits = {
-            key for key, state in self.truth.states.items()
+            key
+            for key, state in self.truth.states.items()
             if state.pending and key.channel_id == int(query.channel)
         }
         if page.source is not Source.CACHE and len(waits) <= self.times.bound:
             self.fail(f"{QUIET_S} s after the last fault the cache does not answer: {process.sync.reason}")
             return
-        other = Reader(
-            process.journal, process.database, None, process.sync, channel_ids=CHANNELS
-        )
+        other = Reader(process.journal, process.database, None, process.sync, channel_ids=CHANNELS)
         stored, there = await other.unprocessed(query), await self.other.reader.unprocessed(query)
         if not page.bodies == stored.bodies == there.bodies:
             self.fail(f"answers differ: {page.bodies!r}, {stored.bodies!r}, {there.bodies!r}")

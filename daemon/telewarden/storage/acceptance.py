@@ -42,7 +42,8 @@ Observation = Seen | Gone
 class Known(msgspec.Struct, frozen=True):
     """What the journal keeps of a message that it accepted: enough to tell a repetition from news.
 
-    version: -1 for one that was not seen yet, but deleted or acknowledged already. at_us: when this content was accepted.
+    version: -1 for one that was not seen yet, but deleted or acknowledged already. at_us: when this content was
+    accepted.
     """
 
     version: int
