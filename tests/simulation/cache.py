@@ -1,4 +1,4 @@
-"""The stand-in for `telewarden.storage.cache.Cache`: a process's way to the servers, and all that can go wrong on it."""
+"""The stand-in for `telewarden.storage.cache.Cache`: a process's way to the servers, and what can go wrong on it."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence

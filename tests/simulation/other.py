@@ -105,18 +105,19 @@ class OtherProcess:
         request = MarkProcessed((key.message_id,), "archive", str(key.channel_id))
         try:
             marked = await self.acknowledger.mark_processed(request)
+            self._say(f"{name_of(key)} acknowledged there: {marked.updated}")
         except RequestRefused as error:
             self._say(f"{name_of(key)} not there: {error}")
-            return
-        self._say(f"{name_of(key)} acknowledged there: {marked.updated}")
-        # Nothing is updated where it was done already, or where the message is not known here yet.
-        done = marked.updated or any(each == key for each, _ in self._store.acknowledged)
-        if done and own.committed_s is None:
+            marked = None
+        if not any(each == key for each, _ in self._store.acknowledged):
+            # It was refused, or the message is not known here yet: it goes on waiting.
+            del self.own[key]
+        elif marked is not None and own.committed_s is None:
             own.committed_s = trio.current_time()
 
     async def try_again(self) -> None:
         """What consumers do where they were told that their acknowledgement is not kept."""
-        for key, own in self.own.items():
+        for key, own in list(self.own.items()):
             if own.committed_s is None:
                 await self.acknowledge(key)
 

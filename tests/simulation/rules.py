@@ -3,7 +3,7 @@ stand-in, that keeps it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -91,7 +91,12 @@ def _tells_before_it_commits(world: World) -> None:
 
 
 def _tells_once(world: World) -> None:
+    """And the other process stays on a master that is cut off, while the new one is being warmed."""
     world.remember_s = 0.0
+    world.habits = replace(world.habits, sentinels=False)
+    _only(
+        world, fault_fail_over=0.05, fault_blip=0.1, fault_demote=0.02, do_acknowledge_there=0.2, do_look=0.3
+    )
 
 
 def _batches_pass_each_other(store: Store) -> None:
@@ -260,6 +265,7 @@ async def _with_lease(call: Callable[[str, int], Any], mark: str, _: int) -> Non
 
 
 def _renews_in_any_case(process: Process) -> None:
+    _slow_applier(process)
     process.redis._lease_ms = lambda: 3000  # type: ignore[method-assign]
 
 
@@ -268,18 +274,32 @@ def _slow_pages(process: Process) -> None:
 
     async def slowly(channel_id: int, after: tuple[int, UUID], limit: int) -> list[State]:
         page = await read(channel_id, after, limit)
-        await trio.sleep(5.0)
+        await trio.sleep(2.0)
         return page
 
     process.database.pending_page = slowly  # type: ignore[method-assign]
 
 
-def _slow_applier(world: World) -> None:
-    """More comes than the applier can take."""
+def _slow_applier(process: Process) -> None:
+    apply = process.cache.apply
+
+    async def slowly(history: str, writes: Iterable[Write], turn: Turn | None = None) -> None:
+        await trio.sleep(0.4)
+        await apply(history, writes, turn)
+
+    process.cache.apply = slowly  # type: ignore[method-assign]
+
+
+def _slow_applier_and_pages(process: Process) -> None:
+    _slow_applier(process)
+    _slow_pages(process)
+
+
+def _much_comes(world: World) -> None:
+    """More than a slow applier can take, which gets one event at a time."""
     world.habits = replace(world.habits, applier_batch=1)
-    world.weather.mean_s = 0.05
-    world.pause_s = 0.1
-    _only(world, do_rest=0.0, do_edit=0.5, do_read_again=0.3, do_look=0.2)
+    world.weather.mean_s, world.pause_s = 0.001, 0.1
+    _only(world, do_edit=0.5, do_read_again=0.3, do_post=0.3, do_look=0.3)
 
 
 def _folds_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -350,7 +370,7 @@ RULES: dict[str, Rule] = {
     ),
     "mark_after_catch_up": Rule(
         "the mark is set only when every event accepted so far is applied",
-        Setup(process=_slow_pages, temper=_slow_applier),
+        Setup(process=_slow_applier_and_pages, temper=_much_comes),
         _marks_before_catching_up,
     ),
     "warm_from_flushed": Rule(
@@ -405,7 +425,7 @@ RULES: dict[str, Rule] = {
     ),
     "lease_follows_applier": Rule(
         "a renewal reaches only as far as the oldest event that is not applied allows",
-        Setup(process=_renews_in_any_case, temper=_slow_applier),
+        Setup(process=_renews_in_any_case, temper=_much_comes),
     ),
     "confirm": Rule(
         "the applied position moves only past confirmed writes; an unknown result is applied again",
@@ -426,7 +446,7 @@ RULES: dict[str, Rule] = {
     ),
     "pay_again": Rule(
         "role api applies its recent acknowledgements again in a history that it has not seen",
-        Setup(temper=_tells_once),
+        Setup(process=_slow_pages, temper=_tells_once),
     ),
     "batches_meet": Rule(
         "a message and an acknowledgement that came before it are never committed without one having seen the other",
