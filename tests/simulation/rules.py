@@ -269,12 +269,12 @@ def _renews_in_any_case(process: Process) -> None:
     process.redis._lease_ms = lambda: 3000  # type: ignore[method-assign]
 
 
-def _slow_pages(process: Process) -> None:
+def _slow_pages(process: Process, after_s: float = 2.0) -> None:
     read = process.database.pending_page
 
     async def slowly(channel_id: int, after: tuple[int, UUID], limit: int) -> list[State]:
         page = await read(channel_id, after, limit)
-        await trio.sleep(2.0)
+        await trio.sleep(after_s)
         return page
 
     process.database.pending_page = slowly  # type: ignore[method-assign]
@@ -292,7 +292,7 @@ def _slow_applier(process: Process) -> None:
 
 def _slow_applier_and_pages(process: Process) -> None:
     _slow_applier(process)
-    _slow_pages(process)
+    _slow_pages(process, 5.0)
 
 
 def _much_comes(world: World) -> None:
