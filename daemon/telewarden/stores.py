@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from telewarden.settings import Settings
+from telewarden.settings import CacheSettings, Settings
 from telewarden.storage.cache import Cache, open_cache
 from telewarden.storage.database import Database, open_database
 from telewarden.storage.journal import Journal, open_journal
@@ -83,7 +83,7 @@ async def open_shared_stores(settings: Settings) -> AsyncIterator[SharedStores]:
                     auto_migrate=database.auto_migrate,
                 )
             ),
-            cache=await stack.enter_async_context(_cache(settings))
+            cache=await stack.enter_async_context(configured_cache(settings.cache))
             if settings.cache.url is not None
             else None,
         )
@@ -102,8 +102,8 @@ def _tell_salvaged(salvaged: Salvaged) -> None:
     )
 
 
-def _cache(settings: Settings) -> AbstractAsyncContextManager[Cache]:
-    cache = settings.cache
+def configured_cache(cache: CacheSettings) -> AbstractAsyncContextManager[Cache]:
+    """The cache that the settings name; they must name one."""
     assert cache.url is not None
     return open_cache(
         cache.url.get_secret_value(),

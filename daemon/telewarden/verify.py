@@ -210,7 +210,7 @@ class Verifier:
             ) -> list[Event]:
                 return list(_mending(part, there, at_us))
 
-            await self._journal.append(events, bounded=False)
+            await self._journal.append(events)
         await self._flushed()
 
 

@@ -5,8 +5,9 @@ answered in time; the cache answers before and afterwards, and what may not be t
 """
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 import pytest
@@ -15,19 +16,23 @@ import redis.exceptions
 from support.debian import cache_program
 from support.proxied import ProxiedTopology, proxied_topology
 from support.proxy import REFUSED, Line
+from support.serving import serving_process
 from telewarden.sandbox.consumer import Consumer
+from telewarden.sandbox.daemon import DaemonProcess
 from telewarden.sandbox.exercise import Exercise, Fault, Result
 from telewarden.sandbox.stack import CONSUMER, Stack, start_stack
 from telewarden.sandbox.topology import DOWN_AFTER_MS
 from telewarden.sandbox.valkey import EmbeddedValkey
 
-RATE = 100.0
-HOLD_S = 1.0
-"""How long a message waits for its acknowledgement, so that polls have something that they could omit."""
+LEASE_S = 3.0
+"""The default of cache.lease_s."""
 _PATIENCE_S = 30.0
 _NOTICED_MS = 600.0
 """A poll's time-out and a moment more: from then on a dead server is asked no more."""
 _LOOK_S = 0.02
+_POLL_INTERVAL_S = 0.04
+_BEHIND_S = 5.0
+"""How far Telegram's pushes may be behind on a machine that has all this to do."""
 
 pytestmark = [
     pytest.mark.anyio,
@@ -35,8 +40,30 @@ pytestmark = [
     pytest.mark.suite("topology"),
     pytest.mark.timeout(180),
 ]
-every_server = pytest.mark.parametrize("cache", ["valkey", "redis"], indirect=True, scope="module")
 valkey_alone = pytest.mark.parametrize("cache", ["valkey"], indirect=True, scope="module")
+everywhere = pytest.mark.parametrize(
+    ("cache", "role"),
+    [("valkey", "all"), ("valkey", "api"), ("redis", "all")],
+    indirect=["cache"],
+    scope="module",
+)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What consumers do, and how long after it was first served polls may still be without a message. hold_s: how long
+    it waits for its acknowledgement, so that polls have something that they could omit; at most 100 then wait."""
+
+    rate: float
+    hold_s: float
+    omits_s: float
+
+
+# A process that only serves sees what is accepted once it is in a store, a lease later at most.
+LOADS = {
+    "all": Load(rate=100, hold_s=1, omits_s=0),
+    "api": Load(rate=50, hold_s=LEASE_S + 2, omits_s=LEASE_S + 1),
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +74,11 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def cache(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, full: bool
 ) -> AsyncIterator[ProxiedTopology]:
     """The cache's servers, of one make."""
+    if request.param != "valkey" and not full:
+        pytest.skip("only at full length")
     program = cache_program(request.param)
     async with proxied_topology(tmp_path_factory.mktemp("cache"), program=program) as found:
         yield found
@@ -64,6 +93,13 @@ async def stack(cache: ProxiedTopology, tmp_path_factory: pytest.TempPathFactory
         await started.daemon.wait_ready()
         yield started
         assert await started.daemon.stop() == 0
+
+
+@pytest.fixture(scope="module")
+async def serving(stack: Stack, cache: ProxiedTopology) -> AsyncIterator[DaemonProcess]:
+    """A process of the role `api` beside the daemon, ready."""
+    async with serving_process(stack, cache=cache.topology.cache_settings) as process:
+        yield process
 
 
 @dataclass
@@ -86,7 +122,7 @@ class Scene:
             log = self.stack.daemon.log_end(8)
             raise AssertionError(f"not from the {source}, but {answers[-5:]}\n{log}") from None
 
-    async def more_answers(self, count: int = 100) -> set[str]:
+    async def more_answers(self, count: int = 100) -> Counter[str]:
         """The sources of so many answers from now on."""
         since = now_ms()
         answers, before = self.running.consumer.got.answers, len(self.running.consumer.got.answers)
@@ -95,11 +131,9 @@ class Scene:
                 await anyio.sleep(_LOOK_S)
         return self.sources(since, now_ms())
 
-    def sources(self, began_ms: float, ended_ms: float) -> set[str]:
-        """The sources of the answers that came between two moments."""
-        found = [s for at, s in self.running.consumer.got.answers if began_ms < at < ended_ms]
-        assert len(found) >= 5, "polls went on"
-        return set(found)
+    def sources(self, began_ms: float, ended_ms: float) -> Counter[str]:
+        """How many answers each source gave between two moments."""
+        return Counter(s for at, s in self.running.consumer.got.answers if began_ms < at < ended_ms)
 
     async def master(self) -> tuple[EmbeddedValkey, EmbeddedValkey]:
         """The master and the replica."""
@@ -116,14 +150,43 @@ Run = Callable[[Callable[[Scene], Awaitable[None]]], Awaitable[Result]]
 
 
 @pytest.fixture
-async def run(stack: Stack, cache: ProxiedTopology) -> AsyncIterator[Run]:
+def role() -> str:
+    """Of the process that consumers ask, where a test does not say otherwise."""
+    return "all"
+
+
+@pytest.fixture
+def asked(request: pytest.FixtureRequest, stack: Stack, role: str, full: bool) -> DaemonProcess:
+    """The process that consumers ask."""
+    if role == "all":
+        return stack.daemon
+    if not full:
+        pytest.skip("only at full length")
+    process: DaemonProcess = request.getfixturevalue("serving")
+    return process
+
+
+@pytest.fixture
+async def run(
+    stack: Stack, cache: ProxiedTopology, asked: DaemonProcess, role: str, full: bool
+) -> AsyncIterator[Run]:
     """Runs a scenario under load, from whole servers to an answering cache, and checks what must always hold."""
+    load = LOADS[role]
 
     async def run(scenario: Callable[[Scene], Awaitable[None]]) -> Result:
         await cache.topology.whole()
         before = frozenset(await stack.truth())
-        running = Exercise(stack, seconds=600, rate=RATE, hold_s=HOLD_S, before=before)
-        scene = Scene(stack, cache, running)
+        running = Exercise(
+            replace(stack, daemon=asked),
+            seconds=600,
+            rate=load.rate if full else load.rate / 2,
+            poll_interval_s=_POLL_INTERVAL_S,
+            hold_s=load.hold_s,
+            omits_s=load.omits_s,
+            behind_s=_BEHIND_S,
+            before=before,
+        )
+        scene = Scene(running.stack, cache, running)
 
         async def whole(_: Stack) -> None:
             await scene.answers_come_from("cache")
@@ -139,10 +202,10 @@ async def run(stack: Stack, cache: ProxiedTopology) -> AsyncIterator[Run]:
             f"errors {result.errors}"
         )
         if not result.verdict.clean:
-            pytest.fail("\n".join([*result.verdict.lines(), stack.daemon.log_end(8)]))
+            pytest.fail("\n".join([*result.verdict.lines(), stack.daemon.log_end(8), asked.log_end(8)]))
         assert result.acknowledged == result.polled
         assert not any(kind.startswith("poll") for kind in result.errors), result.errors
-        assert stack.daemon.starts == 1
+        assert (stack.daemon.starts, asked.starts, asked.running) == (1, 1, True)
         return result
 
     yield run
@@ -173,11 +236,18 @@ async def repair(stack: Stack, cache: ProxiedTopology) -> None:
         tasks.cancel_scope.cancel()
 
 
+def mostly(sources: Counter[str], source: str) -> None:
+    """The one source answers. Where the machine is busy the cache may be late for a poll, which is answered all the
+    same."""
+    assert sources[source] > sources.total() / 2, sources
+    assert "journal" not in sources
+
+
 def now_ms() -> float:
     return time.time() * 1000
 
 
-@every_server
+@everywhere
 async def test_the_master_is_killed(run: Run) -> None:
     async def scenario(scene: Scene) -> None:
         old, new = await scene.master()
@@ -185,7 +255,8 @@ async def test_the_master_is_killed(run: Run) -> None:
         await old.kill()
         await scene.cache.topology.failed_over(new)
         # Before Sentinels may so much as think of another master.
-        assert scene.sources(killed_ms + _NOTICED_MS, killed_ms + DOWN_AFTER_MS) == {"database"}
+        assert set(scene.sources(killed_ms + _NOTICED_MS, killed_ms + DOWN_AFTER_MS)) <= {"database"}
+        assert "database" in scene.sources(killed_ms, now_ms())
         await scene.answers_come_from("cache")
         print(f"{now_ms() - killed_ms:.0f} ms from the kill to answers from the cache")
         await scene.comes_back(old)
@@ -193,21 +264,22 @@ async def test_the_master_is_killed(run: Run) -> None:
     assert (await run(scenario)).errors == {}
 
 
-@every_server
-async def test_the_master_freezes_and_comes_back(run: Run, full: bool) -> None:
+@everywhere
+async def test_the_master_freezes_and_comes_back(run: Run, full: bool, role: str) -> None:
     async def scenario(scene: Scene) -> None:
         old, new = await scene.master()
         frozen_ms = now_ms()
         old.suspend()
         await scene.cache.topology.failed_over(new)
-        assert scene.sources(frozen_ms + _NOTICED_MS, frozen_ms + DOWN_AFTER_MS) == {"database"}
+        assert set(scene.sources(frozen_ms + _NOTICED_MS, frozen_ms + DOWN_AFTER_MS)) <= {"database"}
         await scene.answers_come_from("cache")
         await anyio.sleep(max(0.0, (frozen_ms - now_ms()) / 1000 + (10.0 if full else 4.0)))
         old.resume()
         # It takes itself for the master still, and holds what was true long ago.
         assert await is_master(old)
-        assert await scene.more_answers() == {"cache"}, scene.stack.daemon.log_end(6)
-        if full:
+        mostly(await scene.more_answers(), "cache")
+        if full and role == "all":
+            # The Sentinels see to it by themselves, some 10 s later.
             await scene.cache.topology.whole()
         else:
             await scene.cache.topology.follow(old)
@@ -253,7 +325,7 @@ async def test_two_sentinels_are_killed_and_then_the_master(run: Run) -> None:
         last, *dead = scene.cache.topology.sentinels
         for sentinel in dead:
             await sentinel.kill()
-        assert await scene.more_answers() == {"cache"}, scene.stack.daemon.log_end(6)
+        mostly(await scene.more_answers(), "cache")
         killed_ms = now_ms()
         await old.kill()
         async with last.connect() as client:
@@ -262,7 +334,7 @@ async def test_two_sentinels_are_killed_and_then_the_master(run: Run) -> None:
                     await anyio.sleep(_LOOK_S)
         # It cannot decide alone.
         await scene.more_answers()
-        assert scene.sources(killed_ms + _NOTICED_MS, now_ms()) == {"database"}
+        assert set(scene.sources(killed_ms + _NOTICED_MS, now_ms())) == {"database"}
         for sentinel in dead:
             await sentinel.restart()
         await scene.cache.topology.failed_over(new)
@@ -272,7 +344,7 @@ async def test_two_sentinels_are_killed_and_then_the_master(run: Run) -> None:
     assert (await run(scenario)).errors == {}
 
 
-@every_server
+@everywhere
 async def test_a_replica_that_lacks_the_last_writes_is_promoted(run: Run) -> None:
     async def scenario(scene: Scene) -> None:
         old, new = await scene.master()
@@ -299,20 +371,18 @@ async def test_a_replica_that_lacks_the_last_writes_is_promoted(run: Run) -> Non
     assert (await run(scenario)).errors == {}
 
 
-@every_server
+@everywhere
 async def test_a_partition_leaves_two_masters_alive(run: Run) -> None:
     async def scenario(scene: Scene) -> None:
         old, new = await scene.master()
         near, *far = scene.cache.topology.sentinels
         # The daemon is with the old master and one Sentinel, which cannot tell it that the others promote the replica.
-        parted_ms = now_ms()
         scene.cache.part([old, near], [new, *far], clients=True)
         with anyio.fail_after(_PATIENCE_S):
             while not await is_master(new):
                 await anyio.sleep(_LOOK_S)
         assert await is_master(old)
-        await scene.more_answers(200)
-        assert scene.sources(parted_ms + 2500, now_ms()) == {"cache"}
+        mostly(await scene.more_answers(200), "cache")
         healed_ms = now_ms()
         scene.cache.heal()
         await scene.cache.topology.failed_over(new)
@@ -331,17 +401,17 @@ async def test_a_partition_takes_the_master_away_and_gives_it_back(run: Run) -> 
         scene.cache.part([old], [new, *scene.cache.topology.sentinels], clients=False)
         await scene.cache.topology.failed_over(new)
         assert await is_master(old)
-        assert scene.sources(parted_ms + _NOTICED_MS, parted_ms + DOWN_AFTER_MS) == {"database"}
+        assert set(scene.sources(parted_ms + _NOTICED_MS, parted_ms + DOWN_AFTER_MS)) <= {"database"}
         await scene.answers_come_from("cache")
         # What was written and never arrived arrives at the old one now.
         scene.cache.heal()
-        assert await scene.more_answers() == {"cache"}, scene.stack.daemon.log_end(6)
+        mostly(await scene.more_answers(), "cache")
         await scene.cache.topology.follow(old)
 
     assert (await run(scenario)).errors == {}
 
 
-@every_server
+@everywhere
 async def test_somebody_flushes_the_master(run: Run) -> None:
     async def scenario(scene: Scene) -> None:
         master, _ = await scene.master()
@@ -375,7 +445,7 @@ async def test_a_master_that_throws_keys_away_is_not_trusted(run: Run) -> None:
             await client.config_set("maxmemory-policy", "allkeys-lru")
             await client.config_set("maxmemory", "1mb")
             await scene.answers_come_from("database")
-            assert await scene.more_answers() == {"database"}
+            assert set(await scene.more_answers()) == {"database"}
             await client.config_set("maxmemory", "0")
             await client.config_set("maxmemory-policy", "noeviction")
 
@@ -409,7 +479,7 @@ async def test_the_way_to_the_master_is_slow(run: Run) -> None:
         scene.cache.set_clients(master, Line.slow(5.0))
         await scene.answers_come_from("database")
         await scene.more_answers(200)
-        assert scene.sources(slow_ms + _NOTICED_MS, now_ms()) == {"database"}
+        assert set(scene.sources(slow_ms + _NOTICED_MS, now_ms())) == {"database"}
         scene.cache.heal()
 
     assert (await run(scenario)).errors == {}
@@ -424,7 +494,7 @@ async def test_both_stores_are_down_and_one_comes_back_before_the_other(run: Run
             await node.kill()
         await scene.stack.postgres.kill()
         await scene.answers_come_from("journal")
-        assert await scene.more_answers() == {"journal"}
+        assert set(await scene.more_answers()) == {"journal"}
 
         async def cache_comes_back() -> None:
             for node in (master, replica):
@@ -433,7 +503,7 @@ async def test_both_stores_are_down_and_one_comes_back_before_the_other(run: Run
         if first == "cache":
             await cache_comes_back()
             # An empty cache proves nothing, and only the database could fill it.
-            assert await scene.more_answers() == {"journal"}
+            assert set(await scene.more_answers()) == {"journal"}
             await scene.stack.postgres.restart()
         else:
             await scene.stack.postgres.restart()

@@ -14,9 +14,11 @@ from support.cached import HEALS_S, LEASE_S, served_by_the_cache, working
 from support.debian import needed
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import empty_database
+from telewarden.messages import Key
 from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.storage.acceptance import Gone
 from telewarden.storage.cache_errors import Kind
+from telewarden.storage.cache_keys import CacheKeys
 from telewarden_http.protocols import Source
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -215,12 +217,30 @@ async def commands(admin: "redis.asyncio.Redis") -> set[str]:
     return {name.removeprefix("cmdstat_").partition("|")[0] for name in statistics}
 
 
+async def looked_at(keys: CacheKeys) -> None:
+    """What `telewarden cache status`, `verify` and `flush` ask the server."""
+    assert (await keys.proof()).mark is not None
+    assert (await keys.waiting())[CHANNEL] == (4, False)
+    members = await keys.members(CHANNEL, (0, 0), 10)
+    assert await keys.scores([(CHANNEL, member) for member, _ in members]) == [score for _, score in members]
+    assert len(await keys.bodies([Key(CHANNEL, 2)])) == 1
+    assert await keys.done([Key(CHANNEL, 2)]) == set()
+    await keys.version()
+    cursor, foreign = 0, 0
+    while True:
+        removed = await keys.remove(cursor)
+        foreign += removed.foreign
+        if (cursor := removed.cursor) == 0:
+            break
+    assert foreign == 0, "every key that is written is known"
+
+
 async def test_a_user_with_the_rights_that_the_page_lists_is_enough_and_no_right_is_too_many(
     server: CacheServer, dsn: str, tmp_path: Path
 ) -> None:
-    found = re.search(r"^ACL SETUSER (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert found is not None
-    name, *rules = found[1].replace("PASSWORD", "secret").split()
+    lines = re.findall(r"^ACL SETUSER (\w+) (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
+    (name, rules), (_, for_commands) = lines
+    rules, for_commands = rules.replace("PASSWORD", "secret").split(), for_commands.split()
     async with server.client() as admin:
         await admin.execute_command("ACL", "SETUSER", name, *rules)  # type: ignore[no-untyped-call]
         async with working(tmp_path, dsn, server.url(f"{name}:secret")) as pipeline:
@@ -232,9 +252,12 @@ async def test_a_user_with_the_rights_that_the_page_lists_is_enough_and_no_right
             with anyio.fail_after(HEALS_S):
                 while "pexpire" not in (used := await commands(admin)):
                     await anyio.sleep(0.05)
+            await admin.execute_command("ACL", "SETUSER", name, *for_commands)  # type: ignore[no-untyped-call]
+            await looked_at(CacheKeys(pipeline.cache))
+        used |= await commands(admin)
         refused = {str(entry["object"]) for entry in await admin.acl_log()}
         assert {what for what in refused if not what.startswith("client")} == set()
-    granted = {rule[1:] for rule in rules if rule.startswith("+")}
+    granted = {rule[1:] for rule in (*rules, *for_commands) if rule.startswith("+")}
     assert {right.partition("|")[0] for right in granted} - used == set()
 
 

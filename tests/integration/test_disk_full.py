@@ -104,7 +104,7 @@ async def test_no_room_for_more_rows(
         await pipeline.flushed()
         disk.fill()
         await accept(pipeline, 11, 200)
-        await told.again("DiskFullError")
+        await told.says("DiskFullError")
         # Intake goes on meanwhile, and what came in is served.
         await accept(pipeline, 201, 210)
         source, texts = await pipeline.poll()
@@ -143,7 +143,7 @@ async def test_no_room_for_the_servers_own_log(tmp_path: Path, disk: Disk, cache
             with anyio.fail_after(60):
                 while "PANIC" not in postgres.log_file.read_text():
                     await anyio.sleep(0.05)
-            await told.again("waiting for the database")
+            await told.says("waiting for the database")
             await accept(pipeline, 20_011, 20_020)
             source, texts = await pipeline.poll(limit=30_000)
             assert (source, texts[-1]) == (Source.JOURNAL, f"20020 {TEXT}")

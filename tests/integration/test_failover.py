@@ -55,7 +55,7 @@ async def test_a_standby_answers_polls_and_is_waited_for_until_it_can_be_written
     ):
         await pipeline.accept([post(1, "one"), post(2, "two")])
         tasks.start_soon(pipeline.writer.run, told)
-        await told.again("ReadOnlySQLTransactionError")
+        await told.says("ReadOnlySQLTransactionError")
         await pipeline.accept([post(3, "three")])
         assert await pipeline.poll() == (Source.DATABASE, ["one", "two", "three"])
         await promote(pair.standby)

@@ -272,12 +272,14 @@ class Client:
     async def until(self, channel: int, expected: list[int], source: str | None = None) -> None:
         """Until a poll gives these messages, from that source."""
         wanted = [str(message_id) for message_id in expected]
-        with anyio.fail_after(20):
+        found = None
+        with anyio.move_on_after(20):
             while True:
                 found = await self.poll(channel)
                 if found[1] == wanted and source in (None, found[0]):
                     return
                 await anyio.sleep(0.02)
+        pytest.fail(f"wanted {wanted} from {source or 'any source'}; the latest poll: {found}")
 
     async def acknowledge(self, message_id: int) -> httpx.Response:
         body = {"messageIds": [str(message_id)], "processedBy": "tp-capital"}

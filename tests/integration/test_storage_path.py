@@ -16,7 +16,7 @@ from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.sandbox.valkey import EmbeddedValkey
 from telewarden.storage.acceptance import Channel, Gone
 from telewarden.storage.batch import write_batch
-from telewarden.storage.cache import CacheUnavailable, Operation, Write
+from telewarden.storage.cache import CacheUnavailable, HistoryChanged, Operation, Turn, Write
 from telewarden.storage.render import render
 from telewarden_http.protocols import AmbiguousMessage, Source, Unavailable, UnknownChannel
 
@@ -299,11 +299,11 @@ async def test_an_old_gateways_row_leaves_the_cache_although_the_first_word_of_i
     lost: list[Sequence[Write]] = []
     apply = pipeline.cache.apply
 
-    async def loses_the_first(history: str, writes: Sequence[Write]) -> None:
+    async def loses_the_first(history: str, writes: Sequence[Write], turn: Turn) -> None:
         if not lost and any(write.operation is Operation.DONE for write in writes):
             lost.append(writes)
             raise CacheUnavailable("lost, for the test")
-        await apply(history, writes)
+        await apply(history, writes, turn)
 
     monkeypatch.setattr(pipeline.cache, "apply", loses_the_first)
     async with pipeline.running():
@@ -344,6 +344,33 @@ async def test_what_is_done_gets_no_older_body(pipeline: Pipeline, valkey: "redi
     await pipeline.cache.apply(history, [pend, Write(Operation.DONE, done, render(done)), pend])
     assert await valkey.get(f"telegram:msg:{CHANNELS[0]}:1") == render(done)
     assert await valkey.zcard(f"telegram:pending:{CHANNELS[0]}") == 0
+
+
+async def test_what_was_given_up_on_and_comes_late_changes_nothing(
+    pipeline: Pipeline, valkey: "redis.asyncio.Redis"
+) -> None:
+    cache, history = pipeline.cache, await pipeline.cache.connect()
+    states = [merge(None, Posted(CHANNELS[0], 1, Content(text=text), 0, 1, True)) for text in ("old", "new")]
+    old, new = (Write(Operation.PEND, state, render(state)) for state in states)
+    first, second = f"{history}:1:plain", f"{history}:2:plain"
+    await cache.clear(second)
+    await cache.apply(history, [new], Turn(second, 2))
+    for late in (
+        cache.apply(history, [old], Turn(second, 1)),
+        cache.apply(history, [old], Turn(first, 3)),
+        cache.set_mark(first, 1000),
+    ):
+        with pytest.raises(HistoryChanged):
+            await late
+    assert await valkey.get(f"telegram:msg:{CHANNELS[0]}:1") == new.body
+    await valkey.flushall()
+    for lost in (
+        cache.apply(history, [new], Turn(second, 3)),
+        cache.set_mark(second, 1000),
+    ):
+        with pytest.raises(HistoryChanged):
+            await lost
+    assert await valkey.keys("*") == []
 
 
 async def test_everything_is_stored_as_the_contract_names_it(
@@ -610,6 +637,27 @@ async def test_the_databases_word_that_comes_after_the_acknowledgement_serves_no
         assert await pipeline.acknowledge(7) == 0
 
 
+@pytest.mark.parametrize("mirrored", [True, False], ids=["known", "beyond the mirror's bound"])
+async def test_a_message_that_is_read_again_with_a_newer_text_is_served_with_it(
+    pipeline: Pipeline, mirrored: bool
+) -> None:
+    """It was edited while nobody looked, and what was known of it for comparison is gone."""
+    if not mirrored:
+        pipeline.sync.mirror._bound = 0
+    async with pipeline.running():
+        await pipeline.accept([post(1, "one"), post(2, "two")])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        content = Content(text="one, edited", telegram_date_us=1_730_649_600_000_000)
+        await pipeline.journal.append(lambda at: [Posted(CHANNELS[0], 1, content, 5 << 20, at, False)])
+        await pipeline.flushed()
+        await pipeline.trusted()
+        page = await pipeline.page()
+        assert await pipeline.poll() == (Source.CACHE, ["one, edited", "two"])
+        pipeline.sync.distrust("for the test")
+        assert b",".join((await pipeline.page()).bodies) == b",".join(page.bodies)
+
+
 async def test_the_database_gives_no_word_for_what_was_acknowledged_there_before_it_came(
     pipeline: Pipeline, sql: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
@@ -730,9 +778,10 @@ async def test_an_edit_between_a_backfilled_posts_flush_and_the_databases_word_i
     await pipeline.journal.append(lambda at_us: [Edited(CHANNELS[0], 1, Content(text="edited"), 1, at_us)])
     async with pipeline.running("redis"):
         await pipeline.trusted()
-    # What the writer appends once it has stored the post; the edit was not in that batch.
+    # What the writer does once it has stored the post; the edit was not in that batch.
+    assert isinstance(posted.event, Posted)
     word = msgspec.structs.replace(posted.event, new=True)
-    await pipeline.journal.append(lambda _: [word])
+    await pipeline.journal.vouch([word], posted.position)
     assert await pipeline.poll() == (Source.CACHE, ["edited"])
     async with pipeline.running("redis"):
         await pipeline.trusted()

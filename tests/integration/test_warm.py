@@ -1,6 +1,6 @@
 """A warm on a real PostgreSQL and a real Valkey: blips, lost answers, other histories, and a load that never pauses."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
 from telewarden.messages import Key, State
 from telewarden.storage import pace
-from telewarden.storage.cache import CacheUnavailable, Operation, Write
+from telewarden.storage.cache import CacheUnavailable, Operation, Turn, Write
 from telewarden.storage.database import DatabaseUnavailable
 from telewarden_http.protocols import Source
 
@@ -60,16 +60,16 @@ class Pages:
         """Hold the warm before it writes that page."""
         self.at_page[number], self.go_on[number] = anyio.Event(), anyio.Event()
 
-    async def apply(self, history: str, writes: Sequence[Write]) -> None:
+    async def apply(self, history: str, writes: Sequence[Write], turn: Turn) -> None:
         if not all(write.operation is Operation.PEND and write.state.id is not None for write in writes):
-            await self._apply(history, writes)
+            await self._apply(history, writes, turn)
             return
         self.written += 1
         number = self.written
         if number in self.at_page:
             self.at_page[number].set()
             await self.go_on[number].wait()
-        await self._apply(history, writes)
+        await self._apply(history, writes, turn)
         if number in self.lose_answer_of:
             raise CacheUnavailable("the answer was lost, for the test")
 
@@ -141,7 +141,9 @@ async def test_another_history_means_a_new_warm(
     assert pipeline.sync.warms > 1
 
 
-@pytest.mark.parametrize("how", ["FLUSHALL", "a clear of an earlier warm that comes late"])
+@pytest.mark.parametrize(
+    "how", ["FLUSHALL", "a clear of an earlier warm that comes late", "somebody's key in place of a set"]
+)
 async def test_a_cache_that_was_emptied_during_a_warm_is_never_called_complete(
     pipeline: Pipeline, pages: Pages, valkey: "redis.asyncio.Redis", how: str
 ) -> None:
@@ -150,10 +152,25 @@ async def test_a_cache_that_was_emptied_during_a_warm_is_never_called_complete(
         await pages.at_page[3].wait()
         if how == "FLUSHALL":
             await valkey.flushall()
+        elif how.startswith("somebody"):
+            await valkey.set(f"telegram:pending:{CHANNELS[0]}", "somebody's")
         else:
-            await pipeline.cache.clear(f"{pipeline.sync.history}:{'0' * 32}")
+            await pipeline.cache.clear(f"{pipeline.sync.history}:{'0' * 32}:plain", CHANNELS)
         pages.go_on[3].set()
         # The history is the same, and every answer was good.
+        await pipeline.trusted()
+        assert await pipeline.poll() == (Source.CACHE, TEXTS)
+    assert pipeline.sync.warms == 2
+
+
+async def test_a_key_of_another_type_that_appears_during_a_warm_is_cleared_by_the_next(
+    pipeline: Pipeline, pages: Pages, valkey: "redis.asyncio.Redis"
+) -> None:
+    pages.hold(2)
+    async with pipeline.running():
+        await pages.at_page[2].wait()
+        await valkey.set(f"telegram:pending:{CHANNELS[0]}", "somebody else's")
+        pages.go_on[2].set()
         await pipeline.trusted()
         assert await pipeline.poll() == (Source.CACHE, TEXTS)
     assert pipeline.sync.warms == 2
@@ -164,11 +181,11 @@ async def test_a_clear_of_which_nothing_is_known_is_not_built_on(
 ) -> None:
     clear, lost = pipeline.cache.clear, list[str]()
 
-    async def loses_the_first(mark: str) -> None:
+    async def loses_the_first(mark: str, channel_ids: Iterable[int]) -> None:
         if not lost:
             lost.append(mark)
             raise CacheUnavailable("lost, for the test")
-        await clear(mark)
+        await clear(mark, channel_ids)
 
     monkeypatch.setattr(pipeline.cache, "clear", loses_the_first)
     async with pipeline.running():
@@ -274,7 +291,7 @@ async def test_a_warm_ends_under_a_load_that_never_pauses_although_the_database_
                 sources.add(source)
                 assert texts == [str(number) for number in range(1, len(texts) + 1)]
                 assert len(texts) >= before
-            assert sources == {Source.CACHE}
+            assert sources == {Source.CACHE}, pipeline.reasons
             tasks.cancel_scope.cancel()
 
 

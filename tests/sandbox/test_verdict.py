@@ -48,9 +48,12 @@ def test_an_older_text_is_stale_also_of_a_deleted_message() -> None:
 
 def test_a_message_that_a_later_poll_left_out_is_omitted_unless_it_was_deleted() -> None:
     got = polled()
-    got.left_out.append(KEY)
+    got.left_out[KEY] = 2000.0
     assert KEY in judged(Truth("new", False), Stored("new", "published"), got=got).omitted
     assert judged(Truth("new", True), Stored("new", "deleted"), got=got).clean
+    rows = [(KEY, Stored("new", "published"))]
+    for allowed_ms, clean in ((3000.0, True), (1000.0, False)):
+        assert judge({KEY: Truth("new", False)}, rows, got, omits_ms=allowed_ms).clean is clean
 
 
 def test_polls_that_go_back_to_an_older_text_are_stale() -> None:

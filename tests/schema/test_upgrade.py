@@ -175,6 +175,34 @@ async def test_the_commands(server: Server, tmp_path: Path) -> None:
     assert (status, "there is no schema 77" in text) == (1, True)
 
 
+async def test_logins_that_are_members_of_a_role_may_do_its_commands_and_no_more(
+    server: Server, tmp_path: Path
+) -> None:
+    await upgrade(server.dsn)
+    connection = await server.connect()
+    dsns = {}
+    for role in ("telegram", "telegram_owner"):
+        await connection.execute(
+            f"drop role if exists {role}_login; "
+            f"create role {role}_login login password 'a-secret-word' in role {role}"
+        )
+        dsns[role] = f"postgresql://{role}_login:a-secret-word@{server.dsn.rpartition('@')[2]}"
+    nothing = "nothing to do: the schema is up to date\n"
+    assert await db(tmp_path, dsns["telegram"], "check") == (0, "the schema is as expected\n")
+    assert await db(tmp_path, dsns["telegram"], "upgrade") == (0, nothing)
+    status, text = await db(tmp_path, dsns["telegram"], "downgrade", str(HEAD - 1), "--lose-data")
+    assert (status, "nothing was changed: " in text) == (1, True)
+    assert (await db(tmp_path, dsns["telegram_owner"], "downgrade", str(HEAD - 1), "--lose-data"))[0] == 0
+    status, text = await db(tmp_path, dsns["telegram_owner"], "upgrade")
+    # The server had nothing to say.
+    assert (status, [line for line in text.splitlines() if not line.startswith("applied")]) == (0, [])
+    assert await db(tmp_path, dsns["telegram"], "check") == (0, "the schema is as expected\n")
+    await connection.execute("drop schema telegram_gateway cascade")
+    for role in dsns:
+        await connection.execute(f"drop role {role}_login")
+    await connection.close()
+
+
 async def test_a_database_that_is_down_is_told_apart_from_a_difference(tmp_path: Path) -> None:
     status, text = await db(tmp_path, "postgresql://nobody:secret-word@127.0.0.1:1/none", "check")
     assert (status, "cannot be reached" in text, "secret-word" in text) == (3, True, False)

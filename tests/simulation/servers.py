@@ -167,7 +167,7 @@ class Server:
         """As mark.lua."""
         if not self._is_master_in(mark.split(":")[0]):
             return False
-        if self.keys.turn is None or self.keys.turn.mark != mark:
+        if self.keys.turn is None or self.keys.turn.warm != mark:
             return False
         if renew and self.mark(now_s) != mark:
             return False
@@ -223,7 +223,7 @@ class Server:
 
     def _is_next(self, turn: Turn) -> bool:
         found = self.keys.turn
-        return found is not None and found.mark == turn.mark and found.number < turn.number
+        return found is not None and found.warm == turn.warm and found.number < turn.number
 
     def _is_master_in(self, history: str) -> bool:
         return self.master and history == self.history

@@ -15,8 +15,8 @@ class Told(AloneContext):
         """See WorkerContext."""
         self.said.append(text)
 
-    async def again(self, text: str) -> None:
-        """Until it has said so more than once: it tries again by itself."""
+    async def says(self, text: str, times: int = 2) -> None:
+        """Until it has said so: more than once, if it is to be seen trying again by itself."""
         with anyio.fail_after(60):
-            while sum(text in said for said in self.said) < 2:
+            while sum(text in said for said in self.said) < times:
                 await anyio.sleep(0.01)

@@ -57,7 +57,8 @@ def warm(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOptio
     if as_json:
         print(json.dumps({"messages": last.written, "seconds": round(last.took_s, 3), "blips": last.blips}))
         return
-    waited = f"; it waited for a store {last.blips} times and went on" if last.blips else ""
+    times = "once" if last.blips == 1 else f"{last.blips} times"
+    waited = f"; it waited {times} for a store and went on" if last.blips else ""
     print(f"{last.written} messages in {last.took_s:.1f} s: the cache is complete{waited}")
 
 

@@ -38,15 +38,15 @@ class Consumption:
     """What a consumer got, by (channel, message id), and what it noticed.
 
     acknowledged: how many acknowledgements were answered 200. served_again: polls that served a message after its
-    acknowledgement was answered. left_out: polls without a message that an earlier one had served, though nothing had
-    been done to acknowledge it, and though there was room. sources: answered polls by source.
-    answers: (when, wall clock in ms, and source) of each. errors: answers that were not 2xx, and requests without an
-    answer, by kind.
+    acknowledgement was answered. left_out: when (wall clock, ms) a poll last lacked a message that an earlier one had
+    served, though nothing had been done to acknowledge it, and though there was room. sources: answered polls by
+    source. answers: (when, wall clock in ms, and source) of each. errors: answers that were not 2xx, and requests
+    without an answer, by kind.
     """
 
     received: dict[tuple[int, int], Received] = field(default_factory=dict)
     served_again: list[tuple[int, int]] = field(default_factory=list)
-    left_out: list[tuple[int, int]] = field(default_factory=list)
+    left_out: dict[tuple[int, int], float] = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
     answers: list[tuple[float, str]] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
@@ -147,7 +147,7 @@ class Consumer:
         messages = self._decode(body).data
         if len(messages) < LIMIT:
             served = {(channel_id, int(message.message_id)) for message in messages}
-            self.got.left_out += self._open[channel_id] - served
+            self.got.left_out |= dict.fromkeys(self._open[channel_id] - served, now_ms)
         for message in messages:
             key = (channel_id, int(message.message_id))
             text = message.text if message.text is not None else message.caption

@@ -66,6 +66,7 @@ def judge(
     never_shown: Set[Id] = frozenset(),
     shown_texts: Mapping[Id, Set[str]] | None = None,
     texts: Mapping[Id, Sequence[str]] | None = None,
+    omits_ms: float = 0.0,
 ) -> Verdict:
     """Compare.
 
@@ -73,6 +74,7 @@ def judge(
     that were posted and deleted while no daemon ran: Telegram shows them to nobody, so they may be missing altogether.
     shown_texts: of messages that were deleted while no daemon ran, the texts that Telegram may have shown last; it
     shows no later one to anybody. texts: all that a message had, in order, by which polls that go back are found.
+    omits_ms: how long after it was first served polls may still be without a message.
     """
     verdict = Verdict()
     stored: dict[Id, Stored] = {}
@@ -84,9 +86,10 @@ def judge(
         verdict.duplicated[key] = "a row that Telegram does not know"
     for key in got.served_again:
         verdict.duplicated[key] = "served again after its acknowledgement"
-    for key in got.left_out:
+    for key, at_ms in got.left_out.items():
         # One that is deleted goes at that moment, which is not known to the consumer.
-        if key in truth and not truth[key].deleted:
+        late = at_ms - got.received[key].polled_at_ms >= omits_ms
+        if late and key in truth and not truth[key].deleted:
             verdict.omitted[key] = "left out of a poll after an earlier one had served it"
     for key, written in (texts or {}).items():
         if key in got.received and _goes_back(got.received[key].texts, written):

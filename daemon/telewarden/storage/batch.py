@@ -37,11 +37,12 @@ class LostRace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """What a batch did. arrived: posts that were not certainly new, that the database did not have, and that wait."""
+    """What a batch did. arrived: posts that were not certainly new, that the database did not have and that wait now,
+    as certain ones; each followed by its newest content, if it was edited meanwhile."""
 
     inserted: int
     changed: int
-    arrived: Sequence[Posted]
+    arrived: Sequence[Posted | Edited]
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
         acknowledged = await _early_acknowledgements(connection, [k for k in by_key if k not in found])
         inserts: list[tuple[State, int]] = []
         updates: list[State] = []
-        arrived: list[Posted] = []
+        arrived: list[Posted | Edited] = []
         revisions: list[tuple[Key, int, Content]] = []
         for key, events in by_key.items():
             before = found.get(key)
@@ -79,7 +80,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
                 # The row's chunk is fixed by its first insertion.
                 updates.append(msgspec.structs.replace(merged, created_at_us=state.created_at_us))
             if first is not None and isinstance(first.event, Posted) and not first.event.new:
-                arrived += _as_stored(first.event, merged)
+                arrived += _words(first.event, merged)
             if merged is not None and merged.exists:
                 revisions += _earlier(key, state, events, merged)
         await _insert(connection, inserts, epoch)
@@ -97,12 +98,15 @@ def _inserting(events: Sequence[Record], before: _Found | None, epoch: int) -> R
     return next((r for r in posts if (before.epoch, before.position) == (epoch, r.position)), None)
 
 
-def _as_stored(post: Posted, merged: State | None) -> list[Posted]:
-    """The post with the newest content: an edit may have been stored together with it. None if it is done already: an
-    acknowledgement may have come before it, from a process whose word to the cache is long forgotten."""
+def _words(post: Posted, merged: State | None) -> list[Posted | Edited]:
+    """The post, and its newest content: an edit may have been stored together with it, or before. Nothing of one that
+    is done with already."""
     if merged is None or merged.content is None or not merged.pending:
         return []
-    return [msgspec.structs.replace(post, content=merged.content, version=merged.version)]
+    certain = msgspec.structs.replace(post, new=True)
+    if merged.version <= post.version:
+        return [certain]
+    return [certain, Edited(*merged.key, merged.content, merged.version, merged.updated_at_us)]
 
 
 def _with_id(state: State) -> State:

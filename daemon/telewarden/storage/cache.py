@@ -74,12 +74,12 @@ class Write:
 
 
 class Turn(NamedTuple):
-    """Whose write it is: the mark of its warm, and its number there, greater with each.
+    """Whose write it is: which warm's, and its number, greater with each.
 
     A write that its caller gave up on may come late, after others; then it changes nothing any more.
     """
 
-    mark: str
+    warm: str
     number: int
 
 
@@ -207,7 +207,7 @@ class Cache:
         for write in writes:
             arguments += self._arguments(write)
         if await self._run("apply", arguments) != 1:
-            raise HistoryChanged("the cache was emptied, or its replication history changed")
+            raise HistoryChanged("the cache's replication history changed, or it was flushed")
 
     def _arguments(self, write: Write) -> list[str | bytes | int]:
         state = write.state
@@ -256,7 +256,7 @@ class Cache:
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
     async def clear(self, mark: str, channel_ids: Iterable[int] = ()) -> None:
-        """Forget the mark and the pending sets, in one step: the warm begins that may set this mark in the end.
+        """Forget the mark and the pending sets, in one step: it is the turn of the warm that sets this mark in the end.
 
         channel_ids: of whom messages can be read afterwards.
         """

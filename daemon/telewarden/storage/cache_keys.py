@@ -11,8 +11,10 @@ from telewarden.messages import Key
 from telewarden.storage.cache import Cache
 
 SCANNED_AT_ONCE = 500
-_OURS = re.compile(rb"(msg|dedup|done):-?\d+:\d+|(pending|overflow):-?\d+|channel:-?\d+:recent|counts|mark")
-"""The keys of this system, after the prefix. Others under it are somebody else's."""
+_OURS = re.compile(
+    rb"(msg|dedup|done):-?\d+:\d+|(pending|overflow):-?\d+|channel:-?\d+:recent|counts|mark|channels"
+)
+"""The keys of this system, after the prefix; `channels` was one of version 0.1.0. Others are somebody else's."""
 _GLOB = re.compile(r"([*?\[\]\\^-])")
 
 

@@ -3,7 +3,7 @@
 One object, shared by the Redis worker (connection, applier), the warmer and the reader of one process.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -29,8 +29,6 @@ from telewarden.storage.tail import Record
 
 DONE_REMEMBERED = 10_000
 """Messages that lately ceased to wait: a post of one that is applied afterwards does not make it wait again."""
-EDITS_REMEMBERED = 10_000
-"""Edits of messages that do not wait yet: the database's word for such a message may be older than its edit."""
 MIRROR_BOUND = 200_000
 """Pending messages whose state is kept in memory; beyond it edits drop bodies and look-ups ask the database."""
 
@@ -43,7 +41,6 @@ class Mirror:
         self._states: dict[int, dict[Key, State]] = {}
         self._count = 0
         self._done: dict[Key, UUID | None] = {}
-        self._edits: dict[Key, State] = {}
         self.complete = True
         """Nothing was left out for want of room."""
 
@@ -53,7 +50,7 @@ class Mirror:
     def memory(self, position: int, *, plain: bool) -> "Memory | None":
         """All of it as of a position of the journal; it goes on to follow the mirror until that is cleared. None when
         not all has had room."""
-        return Memory(self._states, self._edits, position, plain) if self.complete else None
+        return Memory(self._states, position, plain) if self.complete else None
 
     def get(self, key: Key) -> State | None:
         """A pending message's state."""
@@ -61,38 +58,25 @@ class Mirror:
 
     def put(self, state: State) -> None:
         """Keep a pending message's state."""
-        self._edits.pop(state.key, None)
-        if state.key in self._done:
+        key = state.key
+        if key in self._done:
             return
         channel = self._states.setdefault(state.channel_id, {})
-        if state.key not in channel:
+        if key not in channel:
             if self._count >= self._bound:
                 self.complete = False
                 return
             self._count += 1
-        channel[state.key] = state
+        channel[key] = state
 
     def drop(self, key: Key) -> None:
         """The message no longer waits, and never will again."""
-        self._edits.pop(key, None)
         state = self._states.get(key.channel_id, {}).pop(key, None)
         self._count -= state is not None
         if state is not None or key not in self._done:
             self._done[key] = None if state is None else state.id
         if len(self._done) > DONE_REMEMBERED:
             del self._done[next(iter(self._done))]
-
-    def edits(self, key: Key) -> State | None:
-        """What is remembered of the edits of a message that does not wait yet."""
-        return self._edits.get(key)
-
-    def remember_edit(self, event: Edited) -> None:
-        """Keep an edit of a message that does not wait, in case that it will."""
-        key = key_of(event)
-        if key not in self._done:
-            self._edits[key] = merge(self._edits.pop(key, None), event)
-        if len(self._edits) > EDITS_REMEMBERED:
-            del self._edits[next(iter(self._edits))]
 
     def is_done(self, key: Key) -> bool:
         """It is remembered that the message no longer waits."""
@@ -104,7 +88,7 @@ class Mirror:
 
     def clear(self) -> None:
         """Forget what waits: a warm begins. What is done stays done."""
-        self._states, self._count, self._edits = {}, 0, {}
+        self._states, self._count = {}, 0
         self.complete = True
 
 
@@ -150,10 +134,9 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Every message that waited at a position of the journal, by channel: what was in the cache, in this process's
-    memory. Some later events may be in it already. edits: of messages that did not wait yet. plain: see Mark."""
+    memory. Some later events may be in it already. plain: see Mark."""
 
     states: Mapping[int, Mapping[Key, State]]
-    edits: Mapping[Key, State]
     position: int
     plain: bool
 
@@ -176,7 +159,8 @@ class CacheSync:
         """Why polls are not answered from the cache; None when they are."""
         self.progress: Progress | None = None
         """Of the newest warm, also when it is over."""
-        self._warms, self._turns = 0, 0
+        self._warms = 0
+        self._turn_of, self._turns = "", 0
         self.writes = 0
         """How many events were applied, ever."""
 
@@ -252,12 +236,9 @@ class CacheSync:
         self.changed.fire()
 
     def next_turn(self) -> Turn:
-        """For the next write to the cache, by the warm under way or by the applier."""
-        mark = self.mark or (self.warm.mark if self.warm is not None else None)
-        if mark is None:
-            raise RuntimeError("nothing is written to a cache that is neither proven nor being warmed")
+        """For the next write to the cache by this process's latest warm, and by the applier after it."""
         self._turns += 1
-        return Turn(mark.text, self._turns)
+        return Turn(self._turn_of, self._turns)
 
     def begin_warm(self, flushed: int, generation: UUID, *, plain: bool, now_s: float) -> Warm:
         """Start over from the database's position. generation: what no other warm has; plain: see `Mark`; now_s:
@@ -268,6 +249,7 @@ class CacheSync:
         mark = Mark.of(self.history, generation, plain=plain)
         self.warm, self.mark = Warm(self.history, mark, flushed, self._warms), None
         self.progress = Progress(self._warms, now_s)
+        self._turn_of, self._turns = mark.text, 0
         self.applied = flushed
         self.mirror.clear()
         self.reason = "being warmed"
@@ -291,42 +273,44 @@ class CacheSync:
 
 def writes_for(records: Iterable[Record], mirror: Mirror) -> list[Write]:
     """What the cache must be told of some events, in order; the mirror follows."""
-    return [_write(record, mirror) for record in records]
+    return [write for record in records for write in _writes(record, mirror)]
 
 
-def _write(record: Record, mirror: Mirror) -> Write:
+def _writes(record: Record, mirror: Mirror) -> Iterator[Write]:
     event = record.event
     key = key_of(event)
     before = mirror.get(key)
     match event:
-        case Posted(new=False) if before is not None:
-            # It waits, and was read again from history, which may show a newer text.
-            state = merge(before, event)
-            mirror.put(state)
-            return Write(Operation.BODY, state, render(state))
         case Posted(new=False):
-            return Write(Operation.SEEN if mirror.complete else Operation.DROP, lift(event))
+            yield Write(Operation.SEEN, lift(event))
+            if before is not None or not mirror.complete:
+                # It waits, or may wait, and was read again: maybe it was edited while nobody looked.
+                yield _changed(before, event, mirror)
         case Posted() if mirror.is_done(key):
             # It was acknowledged before it came; a tombstone may be lost with the server that had it.
-            return Write(Operation.SEEN, lift(event))
+            yield Write(Operation.SEEN, lift(event))
         case Posted():
-            state = merge(before or mirror.edits(key), event)
-            mirror.put(state)
-            return Write(Operation.PEND, state, render(state))
-        case Edited():
-            if before is None:
-                mirror.remember_edit(event)
-                return Write(Operation.DROP, lift(event))
             state = merge(before, event)
             mirror.put(state)
-            return Write(Operation.BODY, state, render(state))
+            yield Write(Operation.PEND, state, render(state))
+        case Edited():
+            yield _changed(before, event, mirror)
         case Acknowledged() | Deleted() | ReprocessRequested():
             state = merge(before, event)
             if before is None and (known := mirror.dropped_id(key)) is not None:
                 state = msgspec.structs.replace(state, id=known)
             certain = state.id is not None or mirror.complete
             mirror.drop(key)
-            return Write(Operation.DONE, state, render(state) if state.exists else b"", certain)
+            yield Write(Operation.DONE, state, render(state) if state.exists else b"", certain)
+
+
+def _changed(before: State | None, event: Posted | Edited, mirror: Mirror) -> Write:
+    """Another content of a message that waits, or of one of which that is not known."""
+    if before is None:
+        return Write(Operation.DROP, lift(event))
+    state = merge(before, event)
+    mirror.put(state)
+    return Write(Operation.BODY, state, render(state))
 
 
 def page_writes(page: Sequence[State], since: Sequence[Record], mirror: Mirror) -> list[Write]:

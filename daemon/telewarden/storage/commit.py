@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from telewarden.messages import Acknowledged, Event, Posted, key_of
+from telewarden.messages import Acknowledged, Edited, Event, Posted, key_of
 from telewarden.storage.acceptance import Channel, Known, Observation, Seen, accept, acknowledged_unseen
 from telewarden.storage.journal_file import JournalFile, encode
 from telewarden.storage.tail import Record
@@ -109,14 +109,6 @@ def _moved(commit: Commit, channel: Channel, checkpoint: tuple[int, int] | None)
     return msgspec.structs.replace(channel, checkpoint=reached, floor=floor)
 
 
-def append(commit: Commit, events: Sequence[Event], at_us: int) -> list[Record]:
-    """Accept events that are certain by themselves. See `Journal.append`."""
-    for event in events:
-        if isinstance(event, Acknowledged) and commit.known(*key_of(event)) is None:
-            commit.known_now[key_of(event)] = acknowledged_unseen(at_us)
-    return commit.add(events, at_us)
-
-
 def backfill(
     commit: Commit, channel_id: int, posts: Sequence[Seen], origin: int, acknowledged_by: str | None
 ) -> list[Record]:
@@ -134,3 +126,23 @@ def backfill(
     commit.write()
     commit.file.forget_known(channel_id, commit.channels[channel_id].floor)
     return records
+
+
+def append(commit: Commit, events: Sequence[Event], at_us: int) -> list[Record]:
+    """Accept events that are certain by themselves. See `Journal.append`."""
+    for event in events:
+        if isinstance(event, Acknowledged) and commit.known(*key_of(event)) is None:
+            commit.known_now[key_of(event)] = acknowledged_unseen(at_us)
+    return commit.add(events, at_us)
+
+
+def vouch(
+    commit: Commit, events: Sequence[Posted | Edited], later: Sequence[Event], seen: int
+) -> list[Record]:
+    """Accept the database's word, then once more what came after it: `later`, and what was accepted after position
+    `seen`, also in this very transaction. See `Journal.vouch`."""
+    keys = {key_of(event) for event in events}
+    commit.write()
+    last = [event for _, _, event, _ in commit.file.events(seen) if key_of(event) in keys]
+    repeated = [event for event in (*later, *last) if not isinstance(event, Posted)]
+    return commit.add([*events, *repeated], commit.now_us())

@@ -4,14 +4,12 @@ A commit takes whatever has queued while the last one ran, so its cost is shared
 return when their events are durable. One task, started by `open_journal`, does all the writing in a thread.
 """
 
-import os
 import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -19,9 +17,10 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from telewarden.messages import Event
+from telewarden.messages import Edited, Event, Posted, key_of
 from telewarden.storage.acceptance import Channel, Observation, Seen
-from telewarden.storage.commit import Commit, accept_all, append, backfill
+from telewarden.storage.commit import Commit, accept_all, append, backfill, vouch
+from telewarden.storage.free_space import FreeSpace
 from telewarden.storage.journal_file import JournalDamaged, JournalError, JournalFile, Registered, is_damage
 from telewarden.storage.salvage import Salvaged, finish, salvage
 from telewarden.storage.signal import Signal
@@ -145,14 +144,13 @@ class Journal:
 
         return await self._submit(job)
 
-    async def append(self, events: Callable[[int], Sequence[Event]], *, bounded: bool = True) -> list[Record]:
+    async def append(self, events: Callable[[int], Sequence[Event]]) -> list[Record]:
         """Accept events that are certain by themselves, such as acknowledgements.
 
         events: makes them, given the time of acceptance in microseconds. They may use a reserve beyond
-        journal.max_bytes. bounded: False for the writer, whose flush frees more than this adds. Raises JournalFull,
-        JournalError.
+        journal.max_bytes. Raises JournalFull, JournalError.
         """
-        if bounded and (
+        if (
             self._unflushed_bytes >= self._max_bytes * _RESERVE
             or self._free_bytes() < self._min_free_bytes * _DISK_RESERVE
         ):
@@ -163,6 +161,18 @@ class Journal:
             return append(commit, events(at_us), at_us)
 
         return await self._submit(job)
+
+    async def vouch(self, events: Sequence[Posted | Edited], stored: int) -> list[Record]:
+        """Accept the database's word that these posts were new after all and may be served.
+
+        stored: the position up to which the word takes everything into account. What was accepted of these messages
+        after that is repeated behind it: whoever follows the journal let it pass, not knowing them. Not bounded: a
+        flush frees more than this adds. Raises JournalError.
+        """
+        keys = {key_of(event) for event in events}
+        later = [r.event for key in keys for r in self.tail.of_message(key) if r.position > stored]
+        seen = self.head
+        return await self._submit(lambda commit: vouch(commit, events, later, seen))
 
     async def forget_pts(self, channel_id: int) -> None:
         """What changed in a channel cannot be told by its pts any more: history has to be compared."""
@@ -336,11 +346,6 @@ def _open(path: Path) -> tuple[JournalFile, Salvaged | None]:
         return JournalFile(path), salvaged
 
 
-def _free_bytes(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
 @asynccontextmanager
 async def open_journal(
     path: Path,
@@ -365,7 +370,7 @@ async def open_journal(
             max_bytes=max_bytes,
             retention_events=retention_events,
             min_free_bytes=min_free_bytes,
-            free_bytes=partial(_free_bytes, path.parent),
+            free_bytes=FreeSpace(path.parent),
             clock_us=clock_us,
         )
         journal.salvaged = salvaged

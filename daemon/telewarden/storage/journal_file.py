@@ -313,8 +313,8 @@ class JournalFile:
     def known_between(self, channel_id: int, low: int, high: int) -> list[int]:
         """The ids from low to high, both included, that were accepted and are not known to be deleted."""
         rows = self._db.execute(
-            "select message_id from known where channel_id = ? and message_id between ? and ? and deleted = 0 "
-            "and version >= 0",
+            "select message_id from known where channel_id = ? and message_id between ? and ? "
+            "and deleted = 0 and version >= 0",
             (channel_id, low, high),
         )
         return [row[0] for row in rows]

@@ -253,7 +253,9 @@ async def _transaction(
                 await opened.exec_driver_sql(f"select pg_advisory_xact_lock({_LOCK})")
                 raw = (await opened.get_raw_connection()).driver_connection
                 assert raw is not None
-                await raw.execute("create schema if not exists telegram_gateway")
+                # Asked for first: IF NOT EXISTS needs the right to create it also where it is there.
+                if await raw.fetchval("select to_regnamespace('telegram_gateway')::text") is None:
+                    await raw.execute("create schema telegram_gateway")
 
                 async def run(apply: Callable[[Any, Any], None]) -> None:
                     def with_config(connection: Any) -> None:
@@ -277,6 +279,6 @@ async def _transaction(
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, DBAPIError) as error:
         # SQLAlchemy's own text would tell its statement, and where to read about it.
         cause = getattr(error, "orig", None) or error
-        raise MigrationError(f"the upgrade failed and changed nothing: {cause}") from error
+        raise MigrationError(f"changing the schema failed, and nothing was changed: {cause}") from error
     finally:
         await engine.dispose()

@@ -1,7 +1,6 @@
 """Laying the events that a source has not got yet over what it gave. Pure."""
 
 from collections.abc import Mapping, Sequence, Set
-from types import MappingProxyType
 
 from telewarden.messages import Acknowledged, Deleted, Key, Posted, ReprocessRequested, State, key_of, merge
 from telewarden.storage.tail import Record
@@ -21,21 +20,15 @@ def removals(records: Sequence[Record]) -> set[Key]:
     }
 
 
-def overlay(
-    base: Mapping[Key, State],
-    records: Sequence[Record],
-    done: Set[Key],
-    edits: Mapping[Key, State] = MappingProxyType({}),
-) -> dict[Key, State]:
+def overlay(base: Mapping[Key, State], records: Sequence[Record], done: Set[Key]) -> dict[Key, State]:
     """The base's states with the events merged onto them, and the messages that only the events bring.
 
     A post that is not certainly new, of a message that the base does not hold, is left to the database's word;
     one that the source calls done is not served again. Other events change only messages that are there, or that a
-    later event brings: the database's word for a message may come after its acknowledgement. edits: what is known of
-    edits before the events, of messages that the base does not hold.
+    later event brings: the database's word for a message may come after its acknowledgement.
     """
     states = dict(base)
-    unseen = dict(edits)
+    unseen: dict[Key, State] = {}
     for record in records:
         event = record.event
         key = key_of(event)

@@ -183,8 +183,7 @@ class Reader:
         # The server may have lost the tombstones, this process remembers the latest.
         done = {Key(channel_id, message_id) for message_id in listed.done}
         done |= {key for key in touched if self._sync.mirror.is_done(key)}
-        edits = {key: state for key in touched if (state := self._sync.mirror.edits(key)) is not None}
-        merged = overlay(states, records, done, edits)
+        merged = overlay(states, records, done)
         for key in (*needed, *touched):
             state = merged.get(key)
             if state is not None and state.pending:
@@ -234,10 +233,10 @@ class Reader:
         memory the journal's tail alone, which lacks older messages."""
         memory = self._sync.memory
         if memory is None or not self._remembers(memory, query):
-            memory = Memory({}, {}, 0, plain=True)
+            memory = Memory({}, 0, plain=True)
         records = self._journal.tail.of_channel(channel_id, memory.position)
         done = {key for key in (key_of(r.event) for r in records) if self._sync.mirror.is_done(key)}
-        merged = overlay(memory.states.get(channel_id, {}), records, done, memory.edits)
+        merged = overlay(memory.states.get(channel_id, {}), records, done)
         return _page(merged.values(), query, Source.JOURNAL)
 
     def _remembers(self, memory: Memory, query: UnprocessedQuery) -> bool:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from telewarden.messages import Key, Posted, State, key_of, lift
 from telewarden.storage.cache import Cache, CacheUnavailable, HistoryChanged, Operation, Write
@@ -178,6 +179,8 @@ class _Run:
                 self._still()
                 events = self._applied_to(page)
                 writes = page_writes(page, events, self._sync.mirror)
+                # Others get their turn between the two halves of the work.
+                await anyio.lowlevel.checkpoint()
                 await self._cache.apply(self.warm.history, writes, self._sync.next_turn())
             self._progress.written += len(page)
         now_s = time.monotonic()
@@ -185,6 +188,7 @@ class _Run:
         rest_s = self._pace.wrote(now_s - began_s, now_s - read_s, traffic=traffic, now_s=now_s)
         if rest_s:
             await anyio.sleep(rest_s)
+            self._pace.rested(rest_s, time.monotonic() - now_s)
         if len(page) < size:
             return None
         return page[-1].received_at_us or 0, page[-1].id or uuid.UUID(int=0)
@@ -242,6 +246,10 @@ class _Run:
             except DatabaseUnavailable as error:
                 trouble = f"waiting for the database: {error}"
             except CacheUnavailable as error:
+                if error.problem.distrusts:
+                    # Waiting mends nothing: only another clear does.
+                    self._sync.distrust(f"warm interrupted: {error}")
+                    raise
                 self._pace.failed()
                 self._sync.disconnected(str(error), self.warm.history)
                 trouble = f"waiting for the cache: {error}"

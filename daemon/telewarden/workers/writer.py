@@ -10,14 +10,14 @@ import msgspec
 import structlog
 
 from telewarden.failpoints import FailPoint
-from telewarden.messages import Posted, key_of
+from telewarden.messages import Edited, Posted
 from telewarden.storage.batch import LostRace, write_batch
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import REFUSED, Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.journal_file import JournalError
 from telewarden.storage.statements import statement
-from telewarden.storage.tail import Record, fold
+from telewarden.storage.tail import Record
 from telewarden_supervisors import WorkerContext
 
 log = structlog.get_logger(__name__)
@@ -90,24 +90,14 @@ class Writer:
         self._fail_point.reach("writer.before_commit")
         arrived = await self._store(records, self._journal.epoch or 0)
         self._fail_point.reach("writer.after_commit")
-        if arrived:
-            # The database's word: these were new after all, and may be served.
-            words = [self._word(post) for post in arrived]
-            await self._journal.append(lambda _: words, bounded=False)
         flushed = records[-1].position
+        if arrived:
+            await self._journal.vouch(arrived, flushed)
         await self._journal.settle(flushed)
         # Asked only now: a warm may have begun meanwhile, and needs what is after the position that it began from.
         self._journal.release(self._sync.holds(self._journal.flushed))
 
-    def _word(self, post: Posted) -> Posted:
-        """The post as one to be served, with the newest content that is accepted: edits may wait behind the batch."""
-        key = key_of(post)
-        newest = fold(self._journal.tail.of_message(key)).get(key)
-        if newest is not None and newest.content is not None and newest.version > post.version:
-            post = msgspec.structs.replace(post, content=newest.content, version=newest.version)
-        return msgspec.structs.replace(post, new=True)
-
-    async def _store(self, records: Sequence[Record], epoch: int) -> list[Posted]:
+    async def _store(self, records: Sequence[Record], epoch: int) -> list[Posted | Edited]:
         """Store records; those that the database refuses are found by halving and set aside."""
         try:
             async with self._database.writing() as connection:

@@ -1,14 +1,14 @@
 -- Applies events to the cache, atomically, and only in the replication history that the caller knows.
--- A turn (the warm's mark, and a number) keeps what comes late, after its caller gave up, from undoing what came after: it
--- is refused after a later turn, another clear, or a FLUSHALL. Operations that are right at any time, as `done` is, need none.
--- ARGV: prefix, history, mark of the turn (or empty), its number, body ttl, done ttl, seen ttl, pending bound, recent length,
+-- A turn (which warm, and a number) makes sure that nothing is done late: not after a later turn, another warm, or a
+-- FLUSHALL. Without a turn come operations that are right at any time, as `done` is.
+-- ARGV: prefix, history, warm (or empty), number of the turn, body ttl, done ttl, seen ttl, pending bound, recent length,
 -- then operations, seven values each:
 --   operation, channel, message id, member of the pending set, score, body, telegram date in ms
 -- Operations: pend (enter the pending set unless done), body (replace a body that is there), seen (known, nothing
 -- more), drop (forget a body whose newest text is not at hand), done (leave the pending set for good; without a member,
 -- whichever has that message id).
 -- How many wait is counted beside the sets, so that a set which somebody else has changed or thrown away is noticed.
--- Returns 1, or 0 if this server is not a master in that history or the turn is over; then nothing was written.
+-- Returns 1, or 0 if this server is not a master in that history, or the turn is over; then nothing was written.
 local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) or string.match(info, 'master_replid:(%x+)') ~= ARGV[2] then
   return 0
@@ -16,8 +16,8 @@ end
 local prefix, body_ttl, done_ttl, seen_ttl = ARGV[1], ARGV[5], ARGV[6], ARGV[7]
 local counts = prefix .. 'counts'
 if ARGV[3] ~= '' then
-  local last = redis.call('HMGET', counts, 'warm', 'turn')
-  if last[1] ~= ARGV[3] or tonumber(last[2] or 0) >= tonumber(ARGV[4]) then
+  local turn = redis.call('HMGET', counts, 'warm', 'turn')
+  if turn[1] ~= ARGV[3] or tonumber(turn[2]) >= tonumber(ARGV[4]) then
     return 0
   end
   redis.call('HSET', counts, 'turn', ARGV[4])

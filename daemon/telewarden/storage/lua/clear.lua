@@ -1,5 +1,5 @@
--- Begins a warm: the mark goes together with the sets, and the counts begin anew, with a note that this very warm cleared
--- them, without which its mark cannot be set (see mark.lua). Tombstones and bodies stay.
+-- Begins a warm: the mark goes together with the sets, and the counts begin anew. From now on it is this very warm's turn
+-- (see apply.lua), and only its mark can be set (see mark.lua). Tombstones and bodies stay.
 -- Whatever is there under these names goes, of whatever type: nothing else may use the prefix.
 -- ARGV: prefix, mark that the warm will set ("history:generation:plain"), then the channels that are served. Returns 1, or 0
 -- if this server is not a master in that history.
@@ -17,7 +17,7 @@ if redis.call('TYPE', counts)['ok'] == 'hash' then
   end
 end
 redis.call('DEL', counts)
-redis.call('HSET', counts, 'warm', ARGV[2])
+redis.call('HSET', counts, 'warm', ARGV[2], 'turn', 0)
 for i = 3, #ARGV do
   redis.call('UNLINK', prefix .. 'pending:' .. ARGV[i], prefix .. 'overflow:' .. ARGV[i])
   redis.call('HSET', counts, ARGV[i], 0)

@@ -6,6 +6,8 @@ declare
     object record;
     may_create constant boolean := (select rolsuper or rolcreaterole from pg_roles where rolname = current_user);
     super constant boolean := (select rolsuper from pg_roles where rolname = current_user);
+    owns_database constant boolean :=
+        (select pg_has_role(datdba, 'usage') from pg_database where datname = current_database());
 begin
     foreach wanted in array array['telegram_owner', 'telegram', 'telegram_reader'] loop
         if exists (select from pg_roles where rolname = wanted) then
@@ -23,7 +25,9 @@ begin
 
     -- The daemon: reads and writes rows. It deletes none and changes no table; upkeep() does, on the owner's behalf.
     if exists (select from pg_roles where rolname = 'telegram') then
-        execute format('grant connect on database %I to telegram', current_database());
+        if owns_database then
+            execute format('grant connect on database %I to telegram', current_database());
+        end if;
         grant usage on schema telegram_gateway to telegram;
         grant select, insert, update on all tables in schema telegram_gateway to telegram;
         revoke insert, update on telegram_gateway.schema_version, telegram_gateway.messages_replaced from telegram;
@@ -32,7 +36,9 @@ begin
     end if;
     -- Dashboards: read.
     if exists (select from pg_roles where rolname = 'telegram_reader') then
-        execute format('grant connect on database %I to telegram_reader', current_database());
+        if owns_database then
+            execute format('grant connect on database %I to telegram_reader', current_database());
+        end if;
         grant usage on schema telegram_gateway to telegram_reader;
         grant select on all tables in schema telegram_gateway to telegram_reader;
         grant execute on function telegram_gateway.unprocessed(text, integer),
