@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +15,12 @@ import msgspec
 import pytest
 import trio
 
+from simulation.other import REMEMBER_S
 from simulation.outside import LEASE_S
 from simulation.process import Process
 from simulation.servers import Server
 from simulation.store import Store
-from simulation.world import Setup, World
+from simulation.world import FLOOR, Setup, World
 from telewarden import messages
 from telewarden.messages import Event, Key, Posted, State, lift
 from telewarden.storage.cache import CacheUnavailable, Listed, Turn, Write
@@ -34,21 +35,59 @@ FOREVER_MS = 10**9
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Circumstances in which a rule matters often: with it unbroken the protocol holds there too.
+
+    temper: bends a schedule's rates; process: slows a process's parts.
+    """
+
+    temper: Callable[[World], None] = lambda world: None
+    process: Callable[[Process], None] = lambda process: None
+
+    @property
+    def setup(self) -> Setup:
+        """With all rules as they are."""
+        return Setup(process=self.process, temper=self.temper)
+
+
+@dataclass(frozen=True)
 class Rule:
-    """One rule. text: what it says. setup: what breaks it. patch: what else does, while the schedule runs.
-    within: in so many schedules its breaking is found."""
+    """One rule: what it says, and what breaks it.
+
+    patch: parts of the product, while the schedules run. process: parts of each ingest process; server, store,
+    acknowledger, floor, remember_s: see Setup. within: in so many schedules its breaking is found.
+    """
 
     text: str
-    setup: Setup = field(default_factory=Setup)
     patch: Callable[[pytest.MonkeyPatch], None] = lambda patch: None
-    within: int = 300
+    process: Callable[[Process], None] = lambda process: None
+    server: type[Server] = Server
+    store: Callable[[Store], None] = lambda store: None
+    acknowledger: type[SharedAcknowledger] = SharedAcknowledger
+    floor: int = FLOOR
+    remember_s: float = REMEMBER_S
+    stage: Stage = Stage()
+    within: int = 200
 
     @contextmanager
     def broken(self) -> Iterator[Setup]:
         """While the context lasts."""
+
+        def process(each: Process) -> None:
+            self.stage.process(each)
+            self.process(each)
+
         with pytest.MonkeyPatch.context() as patch:
             self.patch(patch)
-            yield self.setup
+            yield Setup(
+                server=self.server,
+                store=self.store,
+                process=process,
+                acknowledger=self.acknowledger,
+                floor=self.floor,
+                remember_s=self.remember_s,
+                temper=self.stage.temper,
+            )
 
 
 class OneHistory(Server):
@@ -76,7 +115,7 @@ class AppliesAnything(Server):
         return True
 
 
-class SharedAcknowledgersLate(SharedAcknowledger):
+class TellsFirst(SharedAcknowledger):
     """Tells the cache first, and commits when it has answered."""
 
     async def _commit(self, keys: Sequence[Key], stored: dict[Key, State], consumer: str) -> None:
@@ -86,13 +125,8 @@ class SharedAcknowledgersLate(SharedAcknowledger):
         await super()._commit(keys, stored, consumer)
 
 
-def _tells_before_it_commits(world: World) -> None:
-    world.acknowledger = SharedAcknowledgersLate
-
-
-def _tells_once(world: World) -> None:
-    """And the other process stays on a master that is cut off, while the new one is being warmed."""
-    world.remember_s = 0.0
+def _split(world: World) -> None:
+    """The other process stays on a master that is cut off, while the new one is being warmed."""
     world.habits = replace(world.habits, sentinels=False)
     _only(
         world, fault_fail_over=0.05, fault_blip=0.1, fault_demote=0.02, do_acknowledge_there=0.2, do_look=0.3
@@ -265,7 +299,6 @@ async def _with_lease(call: Callable[[str, int], Any], mark: str, _: int) -> Non
 
 
 def _renews_in_any_case(process: Process) -> None:
-    _slow_applier(process)
     process.redis._lease_ms = lambda: 3000  # type: ignore[method-assign]
 
 
@@ -363,19 +396,25 @@ def _the_last_text_wins(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(messages, "join", last)
 
 
+FAIL_OVERS, CRASHES, FLUSHES, CUTS = (Stage(temper) for temper in (_fail_overs, _crashes, _flushes, _cuts))
+SLOW_APPLIER = Stage(_much_comes, _slow_applier)
+SLOW_WARM = Stage(_much_comes, _slow_applier_and_pages)
+SPLIT = Stage(_split, _slow_pages)
+
 RULES: dict[str, Rule] = {
     "history": Rule(
         "a mark is trusted only on a master and in the replication history (master_replid) that was warmed",
-        Setup(server=OneHistory, temper=_fail_overs),
+        server=OneHistory,
+        stage=FAIL_OVERS,
     ),
     "mark_after_catch_up": Rule(
         "the mark is set only when every event accepted so far is applied",
-        Setup(process=_slow_applier_and_pages, temper=_much_comes),
-        _marks_before_catching_up,
+        patch=_marks_before_catching_up,
+        stage=SLOW_WARM,
     ),
     "warm_from_flushed": Rule(
         "when a warm starts, the applier goes back to the oldest event that is not in the database",
-        Setup(process=_warms_from_the_head),
+        process=_warms_from_the_head,
     ),
     "fold_page": Rule(
         "events applied during a warm are folded onto each page that was read before them",
@@ -383,77 +422,80 @@ RULES: dict[str, Rule] = {
     ),
     "overlay_first": Rule(
         "a reader notes the events not yet in its source before it reads the source",
-        Setup(process=_overlay_last),
+        process=_overlay_last,
     ),
     "overlay_cache": Rule(
         "a cache read is overlaid with the events not yet applied to the cache",
-        Setup(process=partial(_no_overlay, source="_from_cache")),
+        process=partial(_no_overlay, source="_from_cache"),
     ),
     "overlay_database": Rule(
         "a database read is overlaid with the events not yet flushed",
-        Setup(process=partial(_no_overlay, source="_from_database")),
+        process=partial(_no_overlay, source="_from_database"),
     ),
     "tombstone": Rule(
         "an acknowledged message leaves a tombstone, and nothing adds over it",
-        Setup(server=NoTombstones, process=_nothing_is_done),
+        server=NoTombstones,
+        process=_nothing_is_done,
     ),
     "new_only": Rule(
         "only a post that is certainly new enters the pending set; another waits for the database's word",
-        Setup(floor=0),
+        floor=0,
     ),
     "clear_with_mark": Rule(
         "a warm clears the mark together with the sets, before it writes",
-        Setup(server=KeepsMark, temper=_crashes),
+        server=KeepsMark,
+        stage=CRASHES,
     ),
     "ack_before_row": Rule(
         "an acknowledgement is kept even when the row is not there yet, and meets it on arrival",
-        Setup(store=_no_early_acknowledgements),
+        store=_no_early_acknowledgements,
     ),
     "warm_asks_tail": Rule(
         "a warm asks the database about every message that the applier will replay, and leaves a tombstone where it is "
         "done",
-        Setup(process=_nothing_is_done, temper=_flushes),
-        _asks_nothing,
+        patch=_asks_nothing,
+        process=_nothing_is_done,
+        stage=FLUSHES,
     ),
     "overlay_keys_read": Rule(
         "a read also asks its source about every message that only the overlay holds: acknowledged?",
-        Setup(process=_asks_for_no_tombstones),
+        process=_asks_for_no_tombstones,
     ),
     "replay_merges": Rule("a replayed post never moves a status back", patch=_posts_are_news),
-    "lease": Rule(
-        "the mark expires unless the ingest process renews it", Setup(process=_lasts_forever, temper=_cuts)
-    ),
+    "lease": Rule("the mark expires unless the ingest process renews it", process=_lasts_forever, stage=CUTS),
     "lease_follows_applier": Rule(
         "a renewal reaches only as far as the oldest event that is not applied allows",
-        Setup(process=_renews_in_any_case, temper=_much_comes),
+        process=_renews_in_any_case,
+        stage=SLOW_APPLIER,
     ),
     "confirm": Rule(
         "the applied position moves only past confirmed writes; an unknown result is applied again",
-        Setup(process=_takes_no_for_yes),
+        process=_takes_no_for_yes,
     ),
     "stop_at_retention": Rule(
         "an applier that falls behind the journal's retention distrusts the cache",
-        Setup(process=_jumps_over_what_is_forgotten),
+        process=_jumps_over_what_is_forgotten,
     ),
     "newest_text": Rule("an older text never overwrites a newer one", patch=_the_last_text_wins),
     "body_from_truth": Rule(
         "a body that has expired is read from the database and overlaid, not skipped",
-        Setup(process=_skips_what_has_no_body),
+        process=_skips_what_has_no_body,
     ),
     "ack_commits_first": Rule(
         "role api commits an acknowledgement before it touches the cache",
-        Setup(temper=_tells_before_it_commits),
+        acknowledger=TellsFirst,
     ),
     "pay_again": Rule(
         "role api applies its recent acknowledgements again in a history that it has not seen",
-        Setup(process=_slow_pages, temper=_tells_once),
+        remember_s=0.0,
+        stage=SPLIT,
     ),
     "batches_meet": Rule(
         "a message and an acknowledgement that came before it are never committed without one having seen the other",
-        Setup(store=_batches_pass_each_other),
+        store=_batches_pass_each_other,
     ),
     "late_write": Rule(
-        "a write that its caller gave up on changes nothing when it comes late", Setup(server=AppliesAnything)
+        "a write that its caller gave up on changes nothing when it comes late", server=AppliesAnything
     ),
 }
 """By name."""

@@ -48,12 +48,17 @@ QUIET_S = 30.0
 @dataclass
 class Setup:
     """What a broken rule changes: parts of the world before it begins, and of each process before it runs.
-    temper: bends the schedule's rates to where the rule matters."""
+
+    acknowledger, remember_s: of the other process. floor: ids up to which only the database can say. temper: bends the
+    schedule's rates to where the rule matters.
+    """
 
     server: type[Server] = Server
     store: Callable[[Store], None] = lambda store: None
     process: Callable[[Process], None] = lambda process: None
+    acknowledger: type[SharedAcknowledger] = SharedAcknowledger
     floor: int = FLOOR
+    remember_s: float = REMEMBER_S
     temper: Callable[[World], None] = lambda world: None
 
 
@@ -75,7 +80,6 @@ class World:
         self.outcome = Outcome()
         self._logs = log
         self._scope = trio.CancelScope()
-        self.acknowledger, self.remember_s = SharedAcknowledger, REMEMBER_S
         self.temper()
         setup.temper(self)
 
@@ -158,8 +162,8 @@ class World:
             self.outside,
             self.truth,
             sentinels=self.habits.sentinels,
-            acknowledger=self.acknowledger,
-            remember_s=self.remember_s,
+            acknowledger=self.setup.acknowledger,
+            remember_s=self.setup.remember_s,
         )
         self.nursery.start_soon(self.other.run)
         self.top = dict.fromkeys(CHANNELS, FLOOR)
