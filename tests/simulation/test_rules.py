@@ -16,7 +16,7 @@ STAGES = {
     "slow warm": SLOW_WARM,
     "split": SPLIT,
 }
-HELD = 40
+HELD = 20
 """Schedules a stage, with every rule in force."""
 
 
