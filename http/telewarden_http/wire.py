@@ -66,6 +66,7 @@ def _to_the_minute(minutes: int) -> str:
     return f"{day}T{hour:02}:{minute:02}:"
 
 
+@lru_cache(maxsize=256)
 def iso_ms(us: int) -> str:
     """A time as consumers read it: "2025-03-01T12:00:00.123Z" (ISO 8601, UTC, milliseconds).
 

@@ -86,7 +86,8 @@ class Exercise:
     """One run, and what can be watched of it while it goes on.
 
     hold_s: how long the consumer keeps a message before it acknowledges it. before: messages of earlier exercises on
-    the same stack, all acknowledged: not judged again, and not to be served again. omits_s: see judge.
+    the same stack, all acknowledged: not judged again, and not to be served again. omits_s: see judge. behind_s: how far the daemon may be
+    behind Telegram while it is up: on a busy machine it need not see what a deletion follows so soon.
     """
 
     stack: Stack
@@ -98,6 +99,7 @@ class Exercise:
     hold_s: float = 0.0
     before: Set[Id] = frozenset()
     omits_s: float = 0.0
+    behind_s: float = 0.0
     outages: list[Outage] = field(default_factory=list)
     phase: str = "starting"
 
@@ -169,26 +171,32 @@ class Exercise:
         return [(key, row) for key, row in await self.stack.rows() if key not in self.before]
 
     def never_shown(self) -> set[Id]:
-        """Messages that were posted and deleted while the daemon was down (or had them in flight when it died)."""
+        """Messages that were posted and deleted while the daemon was down (or had them in flight when it died), or one
+        soon after the other."""
         done = self.poster.done
         return {
             key
             for key, deleted_ms in done.deleted_at_ms.items()
-            if any(
+            if deleted_ms - done.posted_at_ms[key] < self.behind_s * 1000
+            or any(
                 o.blind and o.began_ms - _IN_FLIGHT_MS <= done.posted_at_ms[key] and deleted_ms <= o.ended_ms
                 for o in self.outages
             )
         }
 
     def shown_texts(self) -> dict[Id, set[str]]:
-        """Of messages that were deleted while the daemon was down: the texts that it may have seen last."""
+        """Of messages that were deleted while the daemon was down, or soon after an edit: the texts that it may have
+        seen last."""
         done = self.poster.done
         shown: dict[Id, set[str]] = {}
         for key, deleted_ms in done.deleted_at_ms.items():
+            texts = done.texts[key]
+            recent = [n for n, (at_ms, _) in enumerate(texts) if at_ms > deleted_ms - self.behind_s * 1000]
+            if recent:
+                shown[key] = {text for _, text in texts[max(recent[0] - 1, 0) :]}
             for outage in self.outages:
                 began_ms = outage.began_ms - _IN_FLIGHT_MS
                 if outage.blind and began_ms <= deleted_ms <= outage.ended_ms:
-                    texts = done.texts[key]
                     last = max((n for n, (at_ms, _) in enumerate(texts) if at_ms < began_ms), default=0)
                     seen = [text for at_ms, text in texts[last:] if at_ms <= outage.began_ms + _IN_FLIGHT_MS]
                     shown.setdefault(key, set()).update(seen)
