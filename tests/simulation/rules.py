@@ -67,7 +67,7 @@ class Rule:
     floor: int = FLOOR
     remember_s: float = REMEMBER_S
     stage: Stage = Stage()
-    within: int = 200
+    within: int = 600
 
     @contextmanager
     def broken(self) -> Iterator[Setup]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
@@ -327,6 +327,27 @@ class World:
         texts = {key.message_id: version for key, version in self.truth.served(page).items()}
         self.say(f"poll of {query.channel} since {began_s:.4f}: {page.source} {texts}")
         return page
+
+    async def do_ask_seen(self) -> None:
+        """A consumer asks whether messages were taken in."""
+        channel_id = self._any_channel()
+        ids = self.rng.sample(range(1, self.top[channel_id] + 3), 4)
+        self._spawn(self._ask_seen, channel_id, ids)
+
+    async def _ask_seen(self, channel_id: int, ids: list[int]) -> None:
+        self.truth.advance(self.file.ever, self.process.journal.head)
+        taken_in = {key.message_id for key, state in self._of(channel_id, self.truth.states) if state.exists}
+        try:
+            seen = await self.process.reader.seen(str(channel_id), ids)
+        except Unavailable:
+            return
+        later = self.truth.waiting_after(self.file.ever)
+        by_now = {key.message_id for key, state in self._of(channel_id, later) if state.exists}
+        if not set(ids) & taken_in <= seen <= by_now:
+            self.fail(f"of {ids} in {channel_id}, {sorted(seen)} are said to be seen; it is {sorted(taken_in)}")
+
+    def _of(self, channel_id: int, states: Mapping[Key, State]) -> list[tuple[Key, State]]:
+        return [(key, state) for key, state in states.items() if key.channel_id == channel_id]
 
     async def do_look(self) -> None:
         """Another process answers a poll from the cache."""
