@@ -142,6 +142,19 @@ async def test_an_acknowledgement_counts_for_all(
             assert await pipeline.poll() == (Source.CACHE, ["three"])
 
 
+async def test_the_process_that_takes_in_hears_of_acknowledgements_made_elsewhere(
+    pipeline: Pipeline, servers: Servers
+) -> None:
+    async with pipeline.running():
+        await in_both(pipeline, [(n, str(n)) for n in range(1, 4)])
+        async with serving(servers.dsn, servers.cache_url) as other:
+            assert await other.acknowledge(1, 3) == 2
+        with anyio.fail_after(10):
+            while len(pipeline.sync.mirror) > 1:
+                await anyio.sleep(0.05)
+        assert await pipeline.acknowledge(1, 2, 3) == 1
+
+
 async def test_what_is_not_stored_yet_is_acknowledged_too(pipeline: Pipeline, servers: Servers) -> None:
     async with pipeline.running("redis", "warmer"):
         await pipeline.trusted()

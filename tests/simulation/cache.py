@@ -9,6 +9,7 @@ import trio
 
 from simulation.servers import Request, Server, Servers
 from simulation.weather import TIMEOUT_S, Fate, Spawn, Weather
+from telewarden.messages import Key
 from telewarden.storage.cache import (
     CacheUnavailable,
     Distrusted,
@@ -112,6 +113,10 @@ class SimulatedCache:
     async def seen(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
         """As Cache.seen."""
         return await self._ask(lambda server, now_s: server.has_seen(channel_id, message_ids, now_s))
+
+    async def done(self, keys: Sequence[Key]) -> set[Key]:
+        """As Cache.done."""
+        return await self._ask(lambda server, now_s: {key for key in keys if server.is_done(key, now_s)})
 
     async def clear(self, mark: str, channel_ids: Iterable[int] = ()) -> None:
         """As Cache.clear."""

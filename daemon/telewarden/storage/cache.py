@@ -13,7 +13,7 @@ from uuid import UUID
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from telewarden.messages import State, message_uuid
+from telewarden.messages import Key, State, message_uuid
 from telewarden.storage.cache_errors import Kind, Problem, classify, problem
 from telewarden.storage.cache_servers import (
     CacheAddress,
@@ -254,6 +254,14 @@ class Cache:
         keys = [f"{self._prefix}dedup:{channel_id}:{message_id}" for message_id in message_ids]
         found = await self._call(self._connected().client.mget(keys))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
+
+    async def done(self, keys: Sequence[Key]) -> set[Key]:
+        """Which of some messages have a tombstone."""
+        if not keys:
+            return set()
+        names = [f"{self._prefix}done:{key.channel_id}:{key.message_id}" for key in keys]
+        found = await self._call(self._connected().client.mget(names))
+        return {key for key, value in zip(keys, found, strict=True) if value is not None}
 
     async def clear(self, mark: str, channel_ids: Iterable[int] = ()) -> None:
         """Forget the mark and the pending sets, in one step: it is the turn of the warm that sets this mark in the end.

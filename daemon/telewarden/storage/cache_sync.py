@@ -5,6 +5,7 @@ One object, shared by the Redis worker (connection, applier), the warmer and the
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 import anyio
@@ -77,6 +78,19 @@ class Mirror:
             self._done[key] = None if state is None else state.id
         if len(self._done) > DONE_REMEMBERED:
             del self._done[next(iter(self._done))]
+
+    def turn_over(self, count: int) -> list[Key]:
+        """Some of the messages that wait, the next time others: from one channel, those first that were not turned over
+        for the longest time."""
+        channel_id = next(iter(self._states), None)
+        if channel_id is None:
+            return []
+        channel = self._states.pop(channel_id)
+        self._states[channel_id] = channel
+        keys = list(islice(channel, count))
+        for key in keys:
+            channel[key] = channel.pop(key)
+        return keys
 
     def is_done(self, key: Key) -> bool:
         """It is remembered that the message no longer waits."""

@@ -16,6 +16,8 @@ from telewarden.workers.connecting import Connector
 from telewarden_supervisors import WorkerContext
 
 BATCH = 200
+TURNED_OVER = 1_000
+"""Messages in memory that are asked about at each renewal, whether another process has acknowledged them."""
 
 
 class RedisWorker:
@@ -54,6 +56,8 @@ class RedisWorker:
 
         Ends when a poll found the server not answering, or when another one is the master.
         """
+        # The lease ran on while nobody could renew it.
+        self._renew_at_s = 0.0
         while self._sync.history is not None:
             applied = await self._apply_some() if self._sync.follows else 0
             await self._prove()
@@ -98,8 +102,14 @@ class RedisWorker:
             await self._cache.keeps()
             await self._cache.renew(mark.text, self._lease_ms())
             self._connector.well()
+            await self._forget_done()
         elif await self._cache.history() != history:
             raise HistoryChanged("the cache's replication history changed")
+
+    async def _forget_done(self) -> None:
+        """What another process has acknowledged waits no more, which only the cache and the database have heard."""
+        for key in await self._cache.done(self._sync.mirror.turn_over(TURNED_OVER)):
+            self._sync.mirror.drop(key)
 
     def _lease_ms(self) -> int:
         waiting = self._waiting(1)
