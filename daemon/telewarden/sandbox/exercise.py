@@ -86,8 +86,9 @@ class Exercise:
     """One run, and what can be watched of it while it goes on.
 
     hold_s: how long the consumer keeps a message before it acknowledges it. before: messages of earlier exercises on
-    the same stack, all acknowledged: not judged again, and not to be served again. omits_s: see judge. behind_s: how far the daemon may be
-    behind Telegram while it is up: on a busy machine it need not see what a deletion follows so soon.
+    the same stack, all acknowledged: not judged again, and not to be served again. omits_s: see judge. behind_s: how
+    far the daemon may be behind Telegram while it is up: on a busy machine it need not see what a deletion follows so
+    soon.
     """
 
     stack: Stack

@@ -28,6 +28,7 @@ DOWN_AFTER_MS = 1000
 FAILOVER_TIMEOUT_MS = 3000
 _PATIENCE_S = 40.0
 _LOOK_S = 0.05
+_ATTEMPTS = 5
 _ASK_S = 1.0
 # What a server that is down, frozen or starting gives. NOGOODSLAVE, INPROG and the like are ResponseErrors.
 _NO_ANSWER = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, redis.exceptions.ResponseError)
@@ -177,9 +178,13 @@ class Topology:
                 await client.execute_command("SENTINEL", "FAILOVER", MASTER_NAME)
             return True
 
-        await _until("the Sentinels refuse to fail over", accepted)
-        await self.failed_over(new)
-        return new
+        for _ in range(_ATTEMPTS):
+            await _until("the Sentinels refuse to fail over", accepted)
+            # One that they give up, such as for a replica that was busy, is not tried again by themselves.
+            with anyio.move_on_after(2 * FAILOVER_TIMEOUT_MS / 1000):
+                await self.failed_over(new)
+                return new
+        raise ServerFailed(f"the Sentinels gave up {_ATTEMPTS} fail-overs; their logs say why")
 
     async def follow(self, node: EmbeddedValkey) -> None:
         """Make a node the replica of the present master at once, as an operator does; the Sentinels take longer."""
