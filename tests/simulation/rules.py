@@ -257,6 +257,7 @@ def _asks_for_no_tombstones(process: Process) -> None:
         by_keys=only_those_that_wait,
         done=nothing_done,
         by_id=process.database.by_id,
+        stored=process.database.stored,
     )
     process.reader._database = reads  # type: ignore[assignment]
 
@@ -370,6 +371,20 @@ def _cuts(world: World) -> None:
     _only(world, fault_cut=0.05, do_look=0.5, do_rest=0.1, do_heal=0.05)
 
 
+def _acknowledged_at_once(world: World) -> None:
+    """Messages are acknowledged in the other process before a slow applier has them."""
+    world.pause_s = 0.05
+    _only(world, do_post=0.3, do_acknowledge_there=0.3, do_look=0.3, do_poll=0.2)
+
+
+def _early(world: World) -> None:
+    """Messages are acknowledged in the other process before they are stored, and the cache is down now and then."""
+    world.habits = replace(world.habits, batch_age_s=0.3)
+    _only(
+        world, fault_stop=0.03, fault_restart_empty=0.02, do_heal=0.05, do_acknowledge_there=0.2, do_poll=0.4
+    )
+
+
 def _flushes(world: World) -> None:
     """The cache is emptied while messages wait to be stored and are acknowledged in the other process."""
     world.habits = replace(world.habits, batch_age_s=0.3)
@@ -398,7 +413,9 @@ def _the_last_text_wins(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(messages, "join", last)
 
 
-FAIL_OVERS, CRASHES, FLUSHES, CUTS = (Stage(temper) for temper in (_fail_overs, _crashes, _flushes, _cuts))
+FAIL_OVERS, CRASHES, FLUSHES = Stage(_fail_overs), Stage(_crashes), Stage(_flushes)
+CUTS, EARLY = Stage(_cuts), Stage(_early)
+LAGGING = Stage(_acknowledged_at_once, _slow_applier)
 SLOW_APPLIER = Stage(_much_comes, _slow_applier)
 SLOW_WARM = Stage(_much_comes, _slow_applier_and_pages)
 SPLIT = Stage(_split, _slow_pages)
@@ -438,6 +455,7 @@ RULES: dict[str, Rule] = {
         "an acknowledged message leaves a tombstone, and nothing adds over it",
         server=NoTombstones,
         process=_nothing_is_done,
+        stage=LAGGING,
     ),
     "new_only": Rule(
         "only a post that is certainly new enters the pending set; another waits for the database's word",
@@ -462,6 +480,7 @@ RULES: dict[str, Rule] = {
     "overlay_keys_read": Rule(
         "a read also asks its source about every message that only the overlay holds: acknowledged?",
         process=_asks_for_no_tombstones,
+        stage=EARLY,
     ),
     "replay_merges": Rule("a replayed post never moves a status back", patch=_posts_are_news),
     "lease": Rule("the mark expires unless the ingest process renews it", process=_lasts_forever, stage=CUTS),

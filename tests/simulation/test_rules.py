@@ -2,7 +2,19 @@
 
 import pytest
 
-from simulation.rules import CRASHES, CUTS, FAIL_OVERS, FLUSHES, RULES, SLOW_APPLIER, SLOW_WARM, SPLIT, Stage
+from simulation.rules import (
+    CRASHES,
+    CUTS,
+    EARLY,
+    FAIL_OVERS,
+    FLUSHES,
+    LAGGING,
+    RULES,
+    SLOW_APPLIER,
+    SLOW_WARM,
+    SPLIT,
+    Stage,
+)
 from simulation.world import run_schedule
 
 pytestmark = pytest.mark.suite("simulation")
@@ -12,7 +24,9 @@ STAGES = {
     "crashes": CRASHES,
     "flushes": FLUSHES,
     "cuts": CUTS,
+    "early acknowledgements": EARLY,
     "slow applier": SLOW_APPLIER,
+    "lagging": LAGGING,
     "slow warm": SLOW_WARM,
     "split": SPLIT,
 }
