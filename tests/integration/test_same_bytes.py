@@ -265,9 +265,10 @@ async def _modes(dsn: str, cache_url: str) -> AsyncIterator[_Modes]:
             yield _Modes(pipeline, by_database, alone, by_journal)
 
 
+@pytest.mark.timeout(300)
 @given(history=st.lists(steps, min_size=1, max_size=25), comparing=st.sets(st.integers(0, 24), max_size=3))
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],

@@ -20,7 +20,7 @@ from telewarden_http.protocols import Source
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 COUNT = 150
-"""Messages that wait in the first channel: some pages."""
+"""Messages that wait in the first channel: three pages."""
 TEXTS = [str(number) for number in range(1, COUNT + 1)]
 
 
@@ -50,7 +50,8 @@ class Pages:
         self.lose_answer_of: set[int] = set()
         self.refuse_read: set[int] = set()
         self._apply, self._pending_page = pipeline.cache.apply, pipeline.database.pending_page
-        monkeypatch.setattr(pace, "LARGEST", pace.FIRST)
+        monkeypatch.setattr(pace, "FIRST", COUNT // 3)
+        monkeypatch.setattr(pace, "LARGEST", COUNT // 3)
         monkeypatch.setattr(pipeline.cache, "apply", self.apply)
         monkeypatch.setattr(pipeline.database, "pending_page", self.pending_page)
         self.at_page: dict[int, anyio.Event] = {}
@@ -59,6 +60,11 @@ class Pages:
     def hold(self, number: int) -> None:
         """Hold the warm before it writes that page."""
         self.at_page[number], self.go_on[number] = anyio.Event(), anyio.Event()
+
+    async def reached(self, number: int) -> None:
+        """Until the warm is held there."""
+        with anyio.fail_after(10):
+            await self.at_page[number].wait()
 
     async def apply(self, history: str, writes: Sequence[Write], turn: Turn) -> None:
         if not all(write.operation is Operation.PEND and write.state.id is not None for write in writes):
@@ -108,7 +114,7 @@ async def test_connections_that_are_cut_again_and_again_do_not_start_a_warm_over
         pages.hold(number)
     async with pipeline.running():
         for number in (1, 3):
-            await pages.at_page[number].wait()
+            await pages.reached(number)
             await valkey.client_kill_filter(_type="normal", skipme=True)
             pages.go_on[number].set()
         await pipeline.trusted()
@@ -130,7 +136,7 @@ async def test_another_history_means_a_new_warm(
 ) -> None:
     pages.hold(2)
     async with pipeline.running():
-        await pages.at_page[2].wait()
+        await pages.reached(2)
         # Demoted and promoted again: the same process, another history, and it may lack what it had.
         await valkey.replicaof("127.0.0.1", 1)
         await valkey.replicaof("NO", "ONE")
@@ -149,7 +155,7 @@ async def test_a_cache_that_was_emptied_during_a_warm_is_never_called_complete(
 ) -> None:
     pages.hold(3)
     async with pipeline.running():
-        await pages.at_page[3].wait()
+        await pages.reached(3)
         if how == "FLUSHALL":
             await valkey.flushall()
         elif how.startswith("somebody"):
@@ -168,7 +174,7 @@ async def test_a_key_of_another_type_that_appears_during_a_warm_is_cleared_by_th
 ) -> None:
     pages.hold(2)
     async with pipeline.running():
-        await pages.at_page[2].wait()
+        await pages.reached(2)
         await valkey.set(f"telegram:pending:{CHANNELS[0]}", "somebody else's")
         pages.go_on[2].set()
         await pipeline.trusted()
@@ -221,12 +227,12 @@ async def test_what_happens_while_a_page_waits_to_be_written_again_is_folded_ont
 ) -> None:
     pages.hold(1)
     async with pipeline.running("redis", "warmer"):
-        await pages.at_page[1].wait()
+        await pages.reached(1)
         # Read, and not written yet: the applier waits for it. Its first writing is lost.
         pages.lose_answer_of = {1}
         pages.hold(2)
         pages.go_on[1].set()
-        await pages.at_page[2].wait()
+        await pages.reached(2)
         pages.lose_answer_of = {2}
         await pipeline.acknowledge(1, channel=CHANNELS[0])
         await pipeline.accept([post(2, "2, edited", edit_date_s=5)])
@@ -245,7 +251,7 @@ async def test_a_warm_that_falls_behind_the_journals_retention_starts_over(
     pipeline.journal._retention_events = 5
     pages.hold(2)
     async with pipeline.running():
-        await pages.at_page[2].wait()
+        await pages.reached(2)
         numbers = range(1001, 1021)
         await pipeline.accept([post(number, str(number)) for number in numbers])
         await pipeline.flushed()

@@ -1,5 +1,4 @@
-"""The stand-in for `telewarden.storage.cache.Cache`: one process's way to the servers, with everything that can go wrong
-on it."""
+"""The stand-in for `telewarden.storage.cache.Cache`: a process's way to the servers, and what can go wrong on it."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,7 @@ from telewarden.storage.cache import (
     Whole,
     Write,
 )
+from telewarden.storage.cache_errors import Kind, Problem
 
 T = TypeVar("T")
 
@@ -27,8 +27,8 @@ class SimulatedCache:
     """As Cache. Each call goes to the server that the process is connected to, and to any that calls itself master
     after the connection was lost, or now and then without that: the real one has many connections.
 
-    sentinels: somebody tells who the master is. spawn: starts what goes on without the process. cut: the process reaches no server. wanders: how likely a call goes
-    over an older connection.
+    spawn: starts what goes on without the process. sentinels: somebody tells who the master is. cut: the process
+    reaches no server. wanders: how likely a call goes over an older connection.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class SimulatedCache:
         self._sentinels, self._wanders = sentinels, wanders
         self._server: Server | None = None
         self.cut = False
+        self.problem: Problem | None = None
 
     @property
     def address(self) -> str:
@@ -92,7 +93,11 @@ class SimulatedCache:
         self, mark: str, channel_id: int, limit: int, *, listed: bool = False, ask: Sequence[int] = ()
     ) -> Whole | Listed | Distrusted:
         """As Cache.read."""
-        return await self._ask(lambda server, now_s: server.read(mark, channel_id, limit, listed, ask, now_s))
+        return await self._ask(
+            # It takes a mark away which it finds to be wrong.
+            lambda server, now_s: server.read(mark, channel_id, limit, listed, ask, now_s),
+            writes=True,
+        )
 
     async def read_proven(
         self, history: str, channel_id: int, limit: int, *, needs_plain: bool
@@ -108,9 +113,10 @@ class SimulatedCache:
         """As Cache.seen."""
         return await self._ask(lambda server, now_s: server.has_seen(channel_id, message_ids, now_s))
 
-    async def clear(self, history: str, warm: str) -> None:
+    async def clear(self, mark: str, channel_ids: Iterable[int] = ()) -> None:
         """As Cache.clear."""
-        self._held(await self._ask(lambda server, _: server.clear(history, warm), writes=True))
+        given = tuple(channel_ids)
+        self._held(await self._ask(lambda server, _: server.clear(mark, given), writes=True))
 
     async def set_mark(self, mark: str, lease_ms: int) -> None:
         """As Cache.set_mark."""
@@ -183,4 +189,5 @@ class SimulatedCache:
     def _failed(self, text: str) -> CacheUnavailable:
         self._server = None
         self._say(f"cache: {text}")
-        return CacheUnavailable(text)
+        self.problem = Problem(Kind.UNREACHABLE, text)
+        return CacheUnavailable(self.problem)

@@ -1,5 +1,5 @@
-"""A process of the role `api` beside the ingest process: the real parts, on the same stores. What it may answer is bounded by
-the lease."""
+"""A process of the role `api` beside the ingest process: the real parts, on the same stores. What it may answer is
+bounded by the lease."""
 
 from dataclasses import dataclass, field
 
@@ -36,16 +36,24 @@ class Acknowledgement:
 class OtherProcess:
     """Its parts, and the checks of what it answers."""
 
-    def __init__(self, outside: Outside, truth: Truth, *, sentinels: bool) -> None:
+    def __init__(
+        self,
+        outside: Outside,
+        truth: Truth,
+        *,
+        sentinels: bool,
+        acknowledger: type[SharedAcknowledger] = SharedAcknowledger,
+        remember_s: float = REMEMBER_S,
+    ) -> None:
         self._store, self._file, self._truth, self._say = outside.store, outside.file, truth, outside.say
         self.cache = SimulatedCache(
             outside.servers, outside.weather, outside.spawn, outside.say, sentinels=sentinels
         )
         self.database = simulated_database(outside.store, outside.weather)
-        self.shared = SharedCache(Signal(), remember_s=REMEMBER_S, clock_s=trio.current_time)
+        self.shared = SharedCache(Signal(), remember_s=remember_s, clock_s=trio.current_time)
         cache, shared = self.cache, self.shared
         self.reader = SharedReader(self.database, cache, shared, channel_ids=CHANNELS)  # type: ignore[arg-type]
-        self.acknowledger = SharedAcknowledger(
+        self.acknowledger = acknowledger(
             self.database,
             cache,  # type: ignore[arg-type]
             shared,
@@ -97,18 +105,27 @@ class OtherProcess:
         request = MarkProcessed((key.message_id,), "archive", str(key.channel_id))
         try:
             marked = await self.acknowledger.mark_processed(request)
+            self._say(f"{name_of(key)} acknowledged there: {marked.updated}")
         except RequestRefused as error:
             self._say(f"{name_of(key)} not there: {error}")
-            return
-        self._say(f"{name_of(key)} acknowledged there: {marked.updated}")
-        if marked.updated and own.committed_s is None:
+            marked = None
+        if not any(each == key for each, _ in self._store.acknowledged):
+            # It was refused, or the message is not known here yet: it goes on waiting.
+            del self.own[key]
+        elif marked is not None and own.committed_s is None:
             own.committed_s = trio.current_time()
+
+    async def try_again(self) -> None:
+        """What consumers do where they were told that their acknowledgement is not kept."""
+        for key, own in list(self.own.items()):
+            if own.committed_s is None:
+                await self.acknowledge(key)
 
     def settled(
         self, began_s: float, history: str | None, warmed_at_s: float
     ) -> tuple[frozenset[Key], frozenset[Key]]:
-        """Which of its acknowledgements the ingest process cannot miss: in the database, and in the cache, where it was told
-        to this very history or the warm began after it."""
+        """Which of its acknowledgements the ingest process cannot miss: in the database, and in the cache, where it was
+        told to this very history or the warm began after it."""
         done = {
             key: own
             for key, own in self.own.items()

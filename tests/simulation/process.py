@@ -24,6 +24,7 @@ from telewarden.workers import redis
 from telewarden.workers.redis import RedisWorker
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
+from telewarden_http.protocols import Source
 
 _LOOK_S, _PING_S = 0.5, 5.0
 """How often the health worker asks the database for a sign of life, and how long it waits for it."""
@@ -91,10 +92,10 @@ class TimedSync(CacheSync):
 
     warmed_at_s = 0.0
 
-    def begin_warm(self, flushed: int, generation: UUID) -> Warm:
+    def begin_warm(self, flushed: int, generation: UUID, *, plain: bool, now_s: float) -> Warm:
         """See CacheSync."""
         self.warmed_at_s = trio.current_time()
-        return super().begin_warm(flushed, generation)
+        return super().begin_warm(flushed, generation, plain=plain, now_s=now_s)
 
 
 class SlowApplier(RedisWorker):
@@ -133,8 +134,9 @@ def new_process(outside: Outside, habits: Habits, reasons: dict[str, int]) -> Pr
     sync = TimedSync(journal.changed)
     sync.mirror = Mirror(habits.mirror_bound)
 
-    def fell_back(reason: str) -> None:
-        reasons[reason] = reasons.get(reason, 0) + 1
+    def answered(source: Source, reason: str | None) -> None:
+        if reason is not None:
+            reasons[reason] = reasons.get(reason, 0) + 1
 
     channels: Sequence[int] = CHANNELS
     return Process(
@@ -144,7 +146,7 @@ def new_process(outside: Outside, habits: Habits, reasons: dict[str, int]) -> Pr
         database,
         cache,
         sync,
-        Reader(journal, database, cache, sync, channel_ids=channels, on_fallback=fell_back),  # type: ignore[arg-type]
+        Reader(journal, database, cache, sync, channel_ids=channels, on_answer=answered),  # type: ignore[arg-type]
         JournalAcknowledger(journal, database, sync, channel_ids=channels),
         Writer(
             journal,
@@ -155,6 +157,6 @@ def new_process(outside: Outside, habits: Habits, reasons: dict[str, int]) -> Pr
             fail_point=FailPoint(None),
         ),
         SlowApplier(habits.applier_batch, cache, sync, journal),
-        Warmer(cache, sync, journal, database, channel_ids=channels, lease_s=LEASE_S),  # type: ignore[arg-type]
+        Warmer(cache, sync, journal, database, channel_ids=channels, lease_s=LEASE_S, clock_us=now_us),  # type: ignore[arg-type]
         reasons,
     )

@@ -33,7 +33,7 @@ class Keys:
 
     mark: tuple[str, float] | None = None
     turn: Turn | None = None
-    channels: set[int] = field(default_factory=set)
+    counts: dict[int, int] = field(default_factory=dict)
     pending: dict[int, dict[str, int]] = field(default_factory=dict)
     overflow: set[int] = field(default_factory=set)
     body: dict[Key, tuple[bytes, float]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Keys:
         return Keys(
             self.mark,
             self.turn,
-            set(self.channels),
+            dict(self.counts),
             {channel: dict(members) for channel, members in self.pending.items()},
             set(self.overflow),
             dict(self.body),
@@ -110,7 +110,11 @@ class Server:
                 return False
             self.keys.turn = turn
         for write in writes:
+            channel_id = write.state.channel_id
+            before = len(self.keys.pending.get(channel_id, {}))
             self._apply(write, now_s)
+            if channel_id in self.keys.counts:
+                self.keys.counts[channel_id] += len(self.keys.pending[channel_id]) - before
         return True
 
     def _apply(self, write: Write, now_s: float) -> None:
@@ -122,7 +126,6 @@ class Server:
             case Operation.PEND:
                 if not self.is_done(key, now_s):
                     pending[member_of(state)] = state.received_at_us or 0
-                    keys.channels.add(key.channel_id)
                     if len(pending) > times.bound:
                         keys.overflow.add(key.channel_id)
                     keys.body[key] = body
@@ -148,25 +151,25 @@ class Server:
                 elif self.body(key, now_s) is not None:
                     keys.body[key] = body
 
-    def clear(self, history: str, warm: str) -> bool:
+    def clear(self, mark: str, channel_ids: Collection[int]) -> bool:
         """As clear.lua."""
-        if not self._is_master_in(history):
+        if not self._is_master_in(mark.split(":")[0]):
             return False
         if self.clears_mark:
             self.keys.mark = None
-        for channel in self.keys.channels:
+        for channel in {*self.keys.counts, *channel_ids}:
             self.keys.pending.pop(channel, None)
             self.keys.overflow.discard(channel)
-        self.keys.channels, self.keys.turn = set(), Turn(warm, 0)
+        self.keys.counts, self.keys.turn = dict.fromkeys(channel_ids, 0), Turn(mark, 0)
         return True
 
     def set_mark(self, mark: str, lease_s: float, now_s: float, *, renew: bool) -> bool:
         """As mark.lua."""
         if not self._is_master_in(mark.split(":")[0]):
             return False
-        if renew and self.mark(now_s) != mark:
+        if self.keys.turn is None or self.keys.turn.warm != mark:
             return False
-        if not renew and (self.keys.turn is None or self.keys.turn.warm != mark.split(":")[1]):
+        if renew and self.mark(now_s) != mark:
             return False
         if not renew or lease_s > 0:
             self.keys.mark = (mark, now_s + lease_s)
@@ -198,6 +201,10 @@ class Server:
         if channel_id in self.keys.overflow:
             return Distrusted("overflow")
         pending = self.keys.pending.get(channel_id, {})
+        if self.keys.counts.get(channel_id) != len(pending):
+            if channel_id in self.keys.counts:
+                self.keys.mark = None
+            return Distrusted("incomplete")
         members = sorted(pending, key=lambda member: (pending[member], member))[:limit]
         ids = [int(member[37:]) for member in members]
         bodies = [self.body(Key(channel_id, message_id), now_s) for message_id in ids]

@@ -31,9 +31,11 @@ _WAITING = ("received", "queued")
 
 @dataclass
 class Store:
-    """The tables. batches: transactions of write_batch under way, and which bring messages. Switches of the tests that break rules:
-    early_acknowledgements: it is looked up whether a message was acknowledged before it came; batches_meet: those that
-    bring messages run one at a time."""
+    """The tables. batches: transactions of write_batch under way, and which bring messages.
+
+    Switches of the tests that break rules: early_acknowledgements: it is looked up whether a message was acknowledged
+    before it came; batches_meet: those that bring messages run one at a time.
+    """
 
     keys: dict[Key, Values] = field(default_factory=dict)
     messages: dict[tuple[UUID, datetime], Values] = field(default_factory=dict)
@@ -127,18 +129,20 @@ def _done(store: Store, channels: Sequence[str], ids: Sequence[int]) -> list[Row
     return found
 
 
-def _pending_page(
-    store: Store, at: datetime, id_: UUID, limit: int, channels: Sequence[str], _: datetime
-) -> list[Row]:
+def _pending_page(store: Store, at: datetime, id_: UUID, limit: int, channel: str, _: datetime) -> list[Row]:
     rows = [
         row
         for row in store.messages.values()
         if row["status"] == "received"
         and row["deleted_at"] is None
-        and row["channel_id"] in channels
+        and row["channel_id"] == channel
         and (row["received_at"], row["id"].int) > (at, id_.int)
     ]
     return [store.state_row(row) for row in store.ordered(rows)[:limit]]
+
+
+def _pending_count(store: Store, channels: Sequence[str], _: datetime) -> list[Row]:
+    return [Row(count=sum(str(key.channel_id) in channels for key in store.waiting()))]
 
 
 def _only_plain(store: Store, _: datetime) -> list[Row]:
@@ -241,6 +245,7 @@ READS: dict[str, Callable[..., list[Row]]] = {
     statement("by_keys"): _by_keys,
     statement("done"): _done,
     statement("pending_page"): _pending_page,
+    statement("pending_count"): _pending_count,
     statement("only_plain"): _only_plain,
     statement("stored"): _stored,
     statement("lock_keys"): _lock_keys,

@@ -1,7 +1,7 @@
 """The cache's protocol under random schedules: the real parts on stand-ins for their servers, on virtual time.
 
-`make test` runs 1,000 schedules; `make chaos ARGS="--suite simulation --schedules 20000 --seed 7"` any number. A failure names
-the options that replay its schedule and print each of its steps.
+`make test` runs 1,000 schedules; `make chaos ARGS="--suite simulation --schedules 20000 --seed 7"` any number. A
+failure names the options that replay its schedule and print each of its steps.
 """
 
 from collections import Counter

@@ -12,6 +12,7 @@ import anyio.to_thread
 import pytest
 import trio
 import trio.testing
+from structlog.testing import capture_logs
 
 EPOCH_S = 1_700_000_000.0
 """What the wall clock shows when a schedule begins."""
@@ -46,7 +47,7 @@ def _patched(rng: random.Random, delay_s: Callable[[], float]) -> Iterator[None]
         return answer
 
     virtual = _VirtualTime()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, capture_logs():
         patch.setattr(anyio.to_thread, "run_sync", run_sync)
         # As hypothesis' plugin has it: tasks that could run at the same moment run in an order of the seed's choice.
         patch.setattr("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
@@ -13,19 +13,27 @@ import trio
 
 from simulation import virtual
 from simulation.journal_file import MemoryFile
-from simulation.other import OtherProcess
+from simulation.other import REMEMBER_S, OtherProcess
 from simulation.outside import CHANNELS, LEASE_S, Outside
 from simulation.process import Habits, Process, new_process
 from simulation.servers import Server, Servers, Times
 from simulation.store import Store, insert
-from simulation.truth import Truth, Violation
+from simulation.truth import Expected, Truth, Violation
 from simulation.weather import Weather
 from telewarden.messages import Acknowledged, Content, Key, State, message_uuid
 from telewarden.storage.acceptance import Channel, Gone, Observation, Seen
 from telewarden.storage.journal_file import JournalError
 from telewarden.storage.reader import Reader
 from telewarden.storage.rows import at, message_row
-from telewarden_http.protocols import MarkProcessed, Page, Source, Unavailable, UnprocessedQuery
+from telewarden.storage.shared_acknowledger import SharedAcknowledger
+from telewarden_http.protocols import (
+    AmbiguousMessage,
+    MarkProcessed,
+    Page,
+    Source,
+    Unavailable,
+    UnprocessedQuery,
+)
 
 FLOOR = 8
 """Ids up to this one were there before the journal; only the database can say what became of them."""
@@ -40,12 +48,17 @@ QUIET_S = 30.0
 @dataclass
 class Setup:
     """What a broken rule changes: parts of the world before it begins, and of each process before it runs.
-    temper: bends the schedule's rates to where the rule matters."""
+
+    acknowledger, remember_s: of the other process. floor: ids up to which only the database can say. temper: bends the
+    schedule's rates to where the rule matters.
+    """
 
     server: type[Server] = Server
     store: Callable[[Store], None] = lambda store: None
     process: Callable[[Process], None] = lambda process: None
+    acknowledger: type[SharedAcknowledger] = SharedAcknowledger
     floor: int = FLOOR
+    remember_s: float = REMEMBER_S
     temper: Callable[[World], None] = lambda world: None
 
 
@@ -145,7 +158,13 @@ class World:
         self.outside = Outside(
             self.servers, self.store, self.file, self.weather, self.nursery.start_soon, self.say
         )
-        self.other = OtherProcess(self.outside, self.truth, sentinels=self.habits.sentinels)
+        self.other = OtherProcess(
+            self.outside,
+            self.truth,
+            sentinels=self.habits.sentinels,
+            acknowledger=self.setup.acknowledger,
+            remember_s=self.setup.remember_s,
+        )
         self.nursery.start_soon(self.other.run)
         self.top = dict.fromkeys(CHANNELS, FLOOR)
         self.texts = 0
@@ -262,9 +281,8 @@ class World:
         process = self.process
         try:
             await process.acknowledger.mark_processed(request)
-        except Exception as error:
-            if not isinstance(error, Unavailable) and type(error).__name__ != "AmbiguousMessage":
-                raise
+        except (Unavailable, AmbiguousMessage) as error:
+            self.say(f"not acknowledged: {error}")
 
     async def do_acknowledge_unseen(self) -> None:
         """One that no store knows, as it is accepted while nobody can look: its message may yet come."""
@@ -298,16 +316,38 @@ class World:
                 Source.DATABASE: there[0],
                 Source.CACHE: there[1] if mark is process.sync.mark else frozenset(),
             }
-            expected = replace(expected, over=expected.over | settled.get(page.source, frozenset()))
-            expected = replace(
-                expected, waits={k: v for k, v in expected.waits.items() if k not in self.other.own}
+            waits = {k: v for k, v in expected.waits.items() if k not in self.other.own}
+            over = expected.over | settled.get(page.source, frozenset())
+            limit = query.limit - len(expected.waits) + len(waits)
+            self.truth.check(
+                Expected(waits, over), page, limit, self.file.ever, [record.event for record in tail]
             )
-            self.truth.check(expected, page, query.limit, self.file.ever, [record.event for record in tail])
         except Violation as violation:
             self.fail(str(violation))
         texts = {key.message_id: version for key, version in self.truth.served(page).items()}
         self.say(f"poll of {query.channel} since {began_s:.4f}: {page.source} {texts}")
         return page
+
+    async def do_ask_seen(self) -> None:
+        """A consumer asks whether messages were taken in."""
+        channel_id = self._any_channel()
+        ids = self.rng.sample(range(1, self.top[channel_id] + 3), 4)
+        self._spawn(self._ask_seen, channel_id, ids)
+
+    async def _ask_seen(self, channel_id: int, ids: list[int]) -> None:
+        self.truth.advance(self.file.ever, self.process.journal.head)
+        taken_in = {key.message_id for key, state in self._of(channel_id, self.truth.states) if state.exists}
+        try:
+            seen = await self.process.reader.seen(str(channel_id), ids)
+        except Unavailable:
+            return
+        later = self.truth.waiting_after(self.file.ever)
+        by_now = {key.message_id for key, state in self._of(channel_id, later) if state.exists}
+        if not set(ids) & taken_in <= seen <= by_now:
+            self.fail(f"of {ids} in {channel_id}, {sorted(seen)} are said to be seen; it is {sorted(taken_in)}")
+
+    def _of(self, channel_id: int, states: Mapping[Key, State]) -> list[tuple[Key, State]]:
+        return [(key, state) for key, state in states.items() if key.channel_id == channel_id]
 
     async def do_look(self) -> None:
         """Another process answers a poll from the cache."""
@@ -427,6 +467,7 @@ class World:
         self.say(f"quiet | {self}")
         # What is on its way to the journal arrives.
         await trio.sleep(1.0)
+        await self.other.try_again()
         await self._until_answered()
         for channel_id in CHANNELS:
             query = UnprocessedQuery(str(channel_id))
@@ -444,6 +485,7 @@ class World:
                 and sync.trusted is not None
                 and sync.applied == journal.head
                 and self.servers.primary.mark(trio.current_time()) == sync.trusted.text
+                and self.other.shared.trusted == self.servers.primary.history
             ):
                 await trio.sleep(0.1)
 
@@ -458,9 +500,11 @@ class World:
             self.fail(f"{QUIET_S} s after the last fault the cache does not answer: {process.sync.reason}")
             return
         other = Reader(process.journal, process.database, None, process.sync, channel_ids=CHANNELS)
-        stored = await other.unprocessed(query)
-        if b",".join(page.bodies) != b",".join(stored.bodies):
-            self.fail(f"cache and database answer differently: {page.bodies!r}, {stored.bodies!r}")
+        stored, there = await other.unprocessed(query), await self.other.reader.unprocessed(query)
+        if not page.bodies == stored.bodies == there.bodies:
+            self.fail(f"answers differ: {page.bodies!r}, {stored.bodies!r}, {there.bodies!r}")
+        elif there.source is not page.source:
+            self.fail(f"{QUIET_S} s after the last fault the other process answers from {there.source}")
 
 
 def run_schedule(

@@ -45,8 +45,8 @@ class Sizes:
     applied: int = 20_000
     rounds: int = 3
     warmed: int = 100_000
-    live_per_s: int = 100
-    live_s: float = 3.0
+    live_per_s: int = 20
+    live_s: float = 5.0
     frozen_polls: int = 100
 
 
