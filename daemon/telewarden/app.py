@@ -28,6 +28,7 @@ from telewarden.storage.answers import Answers
 from telewarden.storage.cache_keys import CacheKeys
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.cache_verify import CacheVerifier
+from telewarden.storage.changer import JournalChanger
 from telewarden.storage.journal_file import JournalDamaged, JournalError
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
@@ -190,6 +191,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     app = create_app(
         reader=reader,
         acknowledger=acknowledger,
+        changer=JournalChanger(journal, reader),
         synchroniser=ListenerSynchroniser(
             lambda: listener.reader, lambda: list(channels.taken_in), listener.title
         ),

@@ -16,6 +16,7 @@ from telewarden.settings import Settings
 from telewarden.storage.answers import Answers
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
 from telewarden.storage.shared_cache import SharedCache
+from telewarden.storage.shared_changer import SharedChanger
 from telewarden.storage.shared_reader import SharedReader
 from telewarden.storage.signal import Signal
 from telewarden.stores import SharedStores
@@ -80,6 +81,7 @@ def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) ->
         acknowledger=SharedAcknowledger(
             database, cache, shared, channel_ids=channels.served, clock_s=time.monotonic
         ),
+        changer=SharedChanger(database, cache, shared, clock_s=time.monotonic),
         synchroniser=_NoSession(),
         health=health,
         settings=api_settings(settings),

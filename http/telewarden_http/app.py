@@ -15,6 +15,7 @@ from werkzeug.exceptions import (
 
 from telewarden_http.auth import Keyring
 from telewarden_http.boundary import ROUTE, Boundary, internal_error, log_unexpected
+from telewarden_http.changes import ChangeRoutes
 from telewarden_http.errors import ApiError, KeyMissing
 from telewarden_http.messages import MessageRoutes
 from telewarden_http.metrics import ApiMetrics
@@ -23,6 +24,8 @@ from telewarden_http.protocols import (
     Acknowledger,
     AmbiguousMessage,
     HealthReporter,
+    MessageChanger,
+    MessageIsDeleted,
     MessageReader,
     RequestRefused,
     Synchroniser,
@@ -42,6 +45,7 @@ def create_app(
     *,
     reader: MessageReader,
     acknowledger: Acknowledger,
+    changer: MessageChanger,
     synchroniser: Synchroniser,
     health: HealthReporter,
     settings: ApiSettings,
@@ -64,6 +68,7 @@ def create_app(
     app.url_map.merge_slashes = False
 
     messages = MessageRoutes(reader, acknowledger, metrics, settings.answer_timeout_s)
+    changes = ChangeRoutes(changer, settings.answer_timeout_s)
     monitoring = MonitoringRoutes(health, registry, settings.service)
     sync = SyncRoute(synchroniser)
     guard = app.extensions[_KEYS] = Keyring(settings)
@@ -72,6 +77,9 @@ def create_app(
     _route(app, "POST", "/api/messages/mark-processed", messages.mark_processed, guard)
     _route(app, "GET", "/api/messages", messages.messages, guard)
     _route(app, "GET", "/api/messages/<message_id>", messages.message, guard, "/api/messages/{id}")
+    _route(app, "DELETE", "/api/messages/<message_id>", changes.delete, guard, "/api/messages/{id}")
+    reprocess = "/api/messages/{id}/reprocess"
+    _route(app, "POST", "/api/messages/<message_id>/reprocess", changes.reprocess, guard, reprocess)
     one, many = "/v1/messages/{channel}/{message}/seen", "/v1/messages/{channel}/seen"
     _route(app, "GET", "/v1/messages/<channel>/<message>/seen", messages.seen, guard, one)
     _route(app, "POST", "/v1/messages/<channel>/seen", messages.seen_many, guard, many)
@@ -107,7 +115,7 @@ def _route(
             guard.admit(scope["headers"])
         return await view(**arguments)
 
-    app.add_url_rule(rule, endpoint=rule, view_func=guarded, methods=[method])
+    app.add_url_rule(rule, endpoint=f"{method} {rule}", view_func=guarded, methods=[method])
 
 
 def _answer_errors(app: Quart, settings: ApiSettings) -> None:
@@ -123,7 +131,7 @@ def _answer_errors(app: Quart, settings: ApiSettings) -> None:
                 return failure(503, str(error), {"Retry-After": str(settings.retry_after_s)})
             case UnknownChannel():
                 return failure(404, str(error))
-            case AmbiguousMessage():
+            case AmbiguousMessage() | MessageIsDeleted():
                 return failure(409, str(error))
             case _:
                 return failure(400, str(error))

@@ -22,6 +22,8 @@ CONCURRENCY_MAX: Final = 32
 IDS_MAX: Final = 10_000
 NAME_MAX: Final = 200
 """Characters in a consumer's name."""
+REASON_MAX: Final = 1_000
+"""Characters in the reason of a deletion."""
 SEARCH_MAX: Final = 500
 """Characters in a piece of text that is searched for."""
 OFFSET_MAX: Final = 1_000_000
@@ -118,13 +120,27 @@ def parse_seen_many(channel: str, body: bytes) -> SeenQuery:
     return SeenQuery(_channel(channel), tuple(dict.fromkeys(numbers)))
 
 
+def parse_deletion(body: bytes) -> str | None:
+    """The reason that a JSON body gives for a deletion; no body gives none. Raises BadRequest."""
+    reason = _optional_object(body).get("reason")
+    if reason is None:
+        return None
+    if not isinstance(reason, str):
+        raise BadRequest(f'"reason" must be a string, not {_show(reason)}')
+    if len(reason) > REASON_MAX:
+        raise BadRequest(f'"reason" has {len(reason)} characters; at most {REASON_MAX} are allowed')
+    return _storable("reason", reason)
+
+
+def parse_reprocess(body: bytes) -> str:
+    """Who wants a message processed once more: "dashboard" unless the JSON body names somebody. Raises BadRequest."""
+    requested_by = _optional_object(body).get("requestedBy")
+    return "dashboard" if requested_by is None else _name("requestedBy", requested_by)
+
+
 def parse_sync(body: bytes) -> SyncRequest:
     """What a JSON body wants read again; no body wants the defaults. Raises BadRequest."""
-    match _parse_json(body) if body.strip() else {}:
-        case dict() as given:
-            pass
-        case _:
-            raise BadRequest("The body must be a JSON object, or nothing")
+    given = _optional_object(body)
     channels = given.get("channels")
     match channels:
         case None:
@@ -173,6 +189,14 @@ def _parse_query(query_string: bytes) -> dict[str, str]:
         twice = next(name for name in names if names.count(name) > 1)
         raise BadRequest(f"The parameter {_show(twice)} is given more than once")
     return given
+
+
+def _optional_object(body: bytes) -> dict[str, object]:
+    match _parse_json(body) if body.strip() else {}:
+        case dict() as given:
+            return given
+        case _:
+            raise BadRequest("The body must be a JSON object, or nothing")
 
 
 def _parse_json(body: bytes) -> object:

@@ -156,6 +156,10 @@ class AmbiguousMessage(RequestRefused):
         )
 
 
+class MessageIsDeleted(RequestRefused):
+    """It is deleted, which is final (409); nothing was changed."""
+
+
 class Unavailable(RequestRefused):
     """No store can answer this right now (503); the client should try again."""
 
@@ -185,6 +189,19 @@ class Acknowledger(Protocol):
 
     async def mark_processed(self, request: MarkProcessed) -> Marked:
         """Mark messages as processed. Raises UnknownChannel, AmbiguousMessage, Unavailable."""
+        ...
+
+
+class MessageChanger(Protocol):
+    """Changes single messages. When its methods return, the change is on disk; they give the message's wire JSON, or
+    None if there is none with that id."""
+
+    async def delete(self, message_id: UUID, reason: str | None) -> bytes | None:
+        """Delete it softly: it is kept, and served no more. Harmless to repeat. Raises Unavailable."""
+        ...
+
+    async def reprocess(self, message_id: UUID, requested_by: str) -> bytes | None:
+        """Note that somebody wants it processed once more. Raises MessageIsDeleted, Unavailable."""
         ...
 
 

@@ -99,6 +99,25 @@ class FakeAcknowledger:
 
 
 @dataclass
+class FakeChanger:
+    messages: dict[UUID, bytes] = field(default_factory=dict)
+    error: BaseException | None = None
+    requests: list[tuple[str, UUID, str | None]] = field(default_factory=list)
+
+    async def delete(self, message_id: UUID, reason: str | None) -> bytes | None:
+        return self._change("delete", message_id, reason)
+
+    async def reprocess(self, message_id: UUID, requested_by: str) -> bytes | None:
+        return self._change("reprocess", message_id, requested_by)
+
+    def _change(self, what: str, message_id: UUID, word: str | None) -> bytes | None:
+        self.requests.append((what, message_id, word))
+        if self.error is not None:
+            raise self.error
+        return self.messages.get(message_id)
+
+
+@dataclass
 class FakeSynchroniser:
     synced: list[SyncedChannel] = field(default_factory=list)
     error: BaseException | None = None
@@ -146,6 +165,7 @@ class Api:
     app: Quart
     reader: FakeReader
     acknowledger: FakeAcknowledger
+    changer: FakeChanger
     synchroniser: FakeSynchroniser
     health: FakeHealth
     registry: CollectorRegistry
@@ -255,16 +275,17 @@ def make_api() -> Callable[..., Api]:
             FakeHealth(),
             CollectorRegistry(),
         )
-        synchroniser = FakeSynchroniser()
+        changer, synchroniser = FakeChanger(), FakeSynchroniser()
         app = create_app(
             reader=reader,
             acknowledger=acknowledger,
+            changer=changer,
             synchroniser=synchroniser,
             health=health,
             settings=replace(usual, **differing),
             registry=registry,
         )
-        return Api(app, reader, acknowledger, synchroniser, health, registry)
+        return Api(app, reader, acknowledger, changer, synchroniser, health, registry)
 
     return make
 

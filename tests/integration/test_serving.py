@@ -16,20 +16,24 @@ import redis.asyncio
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
 from support.serving import serving_process
+from telewarden.messages import message_uuid
 from telewarden.sandbox.alone import AloneContext
 from telewarden.sandbox.daemon import DaemonProcess
 from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.stack import Stack, start_stack
 from telewarden.storage.cache import Cache, open_cache
+from telewarden.storage.changer import JournalChanger
 from telewarden.storage.database import open_database
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
 from telewarden.storage.shared_cache import SharedCache
+from telewarden.storage.shared_changer import SharedChanger
 from telewarden.storage.shared_reader import SharedReader
 from telewarden.storage.signal import Signal
 from telewarden.workers.shared import SharedCacheWorker
 from telewarden_http.protocols import (
     AmbiguousMessage,
     MarkProcessed,
+    MessageIsDeleted,
     Source,
     Unavailable,
     UnknownChannel,
@@ -48,6 +52,7 @@ class Serving:
     shared: SharedCache
     reader: SharedReader
     acknowledger: SharedAcknowledger
+    changer: SharedChanger
 
     async def poll(self, **query: object) -> tuple[Source, list[str]]:
         page = await self.reader.unprocessed(UnprocessedQuery(str(CHANNEL), **query))  # type: ignore[arg-type]
@@ -73,6 +78,7 @@ async def serving(dsn: str, cache_url: str) -> AsyncIterator[Serving]:
             shared,
             SharedReader(database, cache, shared, channel_ids=CHANNELS),
             SharedAcknowledger(database, cache, shared, channel_ids=CHANNELS, clock_s=time.monotonic),
+            SharedChanger(database, cache, shared, clock_s=time.monotonic),
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(SharedCacheWorker(cache, shared, look_s=0.05).run, AloneContext())
@@ -175,7 +181,7 @@ async def test_an_answer_that_was_lost_before_the_cache_heard_is_made_good(
             async def dies(_: object) -> None:
                 raise ConnectionResetError("the process died here")
 
-            monkeypatch.setattr(other.acknowledger, "_tell", dies)
+            monkeypatch.setattr(other.acknowledger._commits, "tell", dies)
             with pytest.raises(ConnectionResetError):
                 await other.acknowledge(1)
             monkeypatch.undo()
@@ -225,6 +231,41 @@ async def test_forgotten_acknowledgements_cost_a_warm(pipeline: Pipeline, server
             await other.until(lambda: other.shared.trusted is not None)
             await pipeline.wait_until(lambda: pipeline.sync.mark not in (None, mark))
             assert await other.poll() == (Source.CACHE, ["one"])
+
+
+async def test_what_is_deleted_or_to_be_processed_once_more_waits_no_longer(
+    pipeline: Pipeline, servers: Servers
+) -> None:
+    async with pipeline.running():
+        await in_both(pipeline, [(n, str(n)) for n in range(1, 6)])
+        ids = {n: message_uuid(CHANNEL, n) for n in range(1, 8)}
+        here = JournalChanger(pipeline.journal, pipeline.reader)
+        async with serving(servers.dsn, servers.cache_url) as other:
+            deleted = msgspec.json.decode(await here.delete(ids[1], "spam") or b"")
+            assert (deleted["status"], deleted["metadata"]["deletion"]["reason"]) == ("deleted", "spam")
+            elsewhere = msgspec.json.decode(await other.changer.delete(ids[2], None) or b"")
+            assert (elsewhere["status"], elsewhere["deletedAt"] is not None) == ("deleted", True)
+            again = msgspec.json.decode(await here.reprocess(ids[3], "ana") or b"")
+            assert (again["status"], again["metadata"]["reprocess"]["requestedBy"]) == (
+                "reprocess_pending",
+                "ana",
+            )
+            assert await other.changer.reprocess(ids[4], "bo")
+            await pipeline.flushed()
+            await pipeline.trusted()
+            for poll in (pipeline.poll, other.poll):
+                assert await poll() == (Source.CACHE, ["5"])
+                assert (await poll(statuses=("reprocess_pending",)))[1] == ["3", "4"]
+                assert (await poll(statuses=("deleted",)))[1] == []
+            for changer in (here, other.changer):
+                assert await changer.delete(ids[1], "again") is not None
+                assert b"spam" in (await changer.delete(ids[1], "again") or b""), "the first deletion stays"
+                with pytest.raises(MessageIsDeleted):
+                    await changer.reprocess(ids[1], "ana")
+                assert await changer.delete(ids[7], None) is None
+                assert await changer.reprocess(ids[7], "ana") is None
+            assert await other.acknowledge(3) == 1, "once more"
+            assert (await other.poll(statuses=("published",)))[1] == ["3"]
 
 
 async def test_without_the_cache_the_database_answers_and_keeps(pipeline: Pipeline, servers: Servers) -> None:

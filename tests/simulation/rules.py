@@ -3,7 +3,7 @@ stand-in, that keeps it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -118,9 +118,11 @@ class AppliesAnything(Server):
 class TellsFirst(SharedAcknowledger):
     """Tells the cache first, and commits when it has answered."""
 
-    async def _commit(self, keys: Sequence[Key], stored: dict[Key, State], consumer: str) -> None:
+    async def _commit(self, keys: Sequence[Key], stored: Mapping[Key, State], consumer: str) -> None:
         now_s = trio.current_time()
-        await self._tell([Told(key, stored[key].id if key in stored else None, now_s) for key in keys])
+        await self._commits.tell(
+            [Told(key, stored[key].id if key in stored else None, now_s) for key in keys]
+        )
         await trio.sleep(1.0)
         await super()._commit(keys, stored, consumer)
 

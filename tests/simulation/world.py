@@ -344,7 +344,9 @@ class World:
         later = self.truth.waiting_after(self.file.ever)
         by_now = {key.message_id for key, state in self._of(channel_id, later) if state.exists}
         if not set(ids) & taken_in <= seen <= by_now:
-            self.fail(f"of {ids} in {channel_id}, {sorted(seen)} are said to be seen; it is {sorted(taken_in)}")
+            self.fail(
+                f"of {ids} in {channel_id}, {sorted(seen)} are said to be seen; it is {sorted(taken_in)}"
+            )
 
     def _of(self, channel_id: int, states: Mapping[Key, State]) -> list[tuple[Key, State]]:
         return [(key, state) for key, state in states.items() if key.channel_id == channel_id]

@@ -117,6 +117,11 @@ class Reader:
 
     async def message(self, message_id: UUID) -> bytes | None:
         """One message by its id. Raises Unavailable when only the database could say and it is down."""
+        state = await self.state(message_id)
+        return None if state is None else render(state)
+
+    async def state(self, message_id: UUID) -> State | None:
+        """The state of one message that has arrived. Raises Unavailable."""
         key = self._journal.tail.key(message_id)
         try:
             if key is None:
@@ -139,7 +144,7 @@ class Reader:
                     "the database is down and the message is not a recent one; try again"
                 ) from None
         state = fold(records, states).get(key)
-        return render(state) if state is not None and state.exists else None
+        return state if state is not None and state.exists else None
 
     async def _from_cache(self, channel_id: int, query: UnprocessedQuery) -> Page:
         mark = self._sync.trusted

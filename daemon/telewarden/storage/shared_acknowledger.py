@@ -1,15 +1,14 @@
 """Acknowledgements of a process of the role `api`: committed in the database, then told to the cache."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import UUID
 
 from telewarden.messages import Acknowledged, Key, State
-from telewarden.storage.batch import write_batch
-from telewarden.storage.cache import Cache, CacheUnavailable, HistoryChanged
+from telewarden.storage.cache import Cache, CacheUnavailable
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import wall_clock_us
 from telewarden.storage.shared_cache import SharedCache, Told
-from telewarden.storage.tail import Record
+from telewarden.storage.shared_commits import SharedCommits
 from telewarden_http.protocols import AmbiguousMessage, Marked, MarkProcessed, Unavailable, UnknownChannel
 
 
@@ -27,6 +26,7 @@ class SharedAcknowledger:
         clock_us: Callable[[], int] = wall_clock_us,
     ) -> None:
         self._database, self._cache, self._shared = database, cache, shared
+        self._commits = SharedCommits(database, cache, shared)
         self._channel_ids = channel_ids
         self._clock_s, self._clock_us = clock_s, clock_us
 
@@ -55,7 +55,7 @@ class SharedAcknowledger:
         # Those too that were done already: an earlier answer may have been lost before the cache was told.
         done = {key: state.id for key, state in stored.items() if not state.waits}
         told = [Told(key, row_id, self._clock_s()) for key, row_id in done.items()]
-        await self._tell([*told, *(Told(key, waiting[key], self._clock_s()) for key in keys)])
+        await self._commits.tell([*told, *(Told(key, waiting[key], self._clock_s()) for key in keys)])
         return Marked(len(request.message_ids), len(keys))
 
     def _channels(self, channel: str | None) -> tuple[int, ...]:
@@ -95,35 +95,10 @@ class SharedAcknowledger:
             ) from error
         return seen
 
-    async def _commit(self, keys: Sequence[Key], stored: dict[Key, State], consumer: str) -> None:
+    async def _commit(self, keys: Sequence[Key], stored: Mapping[Key, State], consumer: str) -> None:
         # Not before what it changes, however the clocks of two machines differ.
         now_us = max([self._clock_us(), *(stored[key].status_at_us + 1 for key in keys if key in stored)])
-        records = [Record(0, Acknowledged(*key, consumer, now_us), now_us, 0) for key in keys]
-        try:
-            async with self._database.writing() as connection:
-                await write_batch(connection, records, 0)
-        except DatabaseUnavailable as error:
-            raise Unavailable(f"the acknowledgement could not be kept: {error}; try again") from error
-
-    async def _tell(self, told: Sequence[Told]) -> None:
-        """Tell the cache before the answer goes out; what it may not have heard is owed to it, whatever happens."""
-        if self._cache is None or not told:
-            return
-        history = self._shared.history
-        heard = False
-        try:
-            if history is not None:
-                await self._cache.apply(history, [each.write for each in told])
-                heard = True
-        except CacheUnavailable as error:
-            self._shared.disconnected(str(error), history)
-        except HistoryChanged as error:
-            self._shared.distrust(str(error))
-        finally:
-            if heard and history is not None:
-                self._shared.told(told, history)
-            else:
-                self._shared.owe(told)
+        await self._commits.commit([Acknowledged(*key, consumer, now_us) for key in keys], now_us)
 
 
 def _unambiguous(waiting: Collection[Key]) -> list[Key]:

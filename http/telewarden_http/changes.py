@@ -1,0 +1,46 @@
+"""The routes that change one message: delete it, have it processed once more."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from quart import Response, request
+
+from telewarden_http.errors import MessageNotFound
+from telewarden_http.parameters import parse_deletion, parse_message_id, parse_reprocess
+from telewarden_http.protocols import MessageChanger, Unavailable
+from telewarden_http.responses import json_response
+
+
+class ChangeRoutes:
+    """The handlers."""
+
+    def __init__(self, changer: MessageChanger, answer_timeout_s: float) -> None:
+        self._changer = changer
+        self._answer_timeout_s = answer_timeout_s
+
+    async def delete(self, message_id: str) -> Response:
+        """`DELETE /api/messages/{id}`"""
+        wanted = parse_message_id(message_id)
+        reason = parse_deletion(await _body())
+        return await self._changed(message_id, self._changer.delete(wanted, reason))
+
+    async def reprocess(self, message_id: str) -> Response:
+        """`POST /api/messages/{id}/reprocess`"""
+        wanted = parse_message_id(message_id)
+        requested_by = parse_reprocess(await _body())
+        return await self._changed(message_id, self._changer.reprocess(wanted, requested_by))
+
+    async def _changed(self, message_id: str, change: Awaitable[bytes | None]) -> Response:
+        try:
+            async with asyncio.timeout(self._answer_timeout_s):
+                body = await change
+        except TimeoutError:
+            raise Unavailable("The change was not made in time; it is not known whether it will be") from None
+        if body is None:
+            raise MessageNotFound(f"There is no message with the id {message_id}")
+        return json_response(b'{"success":true,"data":' + body + b"}")
+
+
+async def _body() -> bytes:
+    body: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    return body
