@@ -62,7 +62,9 @@ class Health(ServingHealth):
     def _without_database(self) -> str:
         served = "the cache"
         if self._sync.trusted is None:
-            remembered = self._sync.memory is not None
+            memory = self._sync.memory
+            # Without the events that followed on it, it is not served; see `Reader`.
+            remembered = memory is not None and self._journal.tail.first <= memory.position + 1
             served = "memory and the journal" if remembered else "the journal alone (older ones may miss)"
         return f"polls are answered by {served}, new messages wait in the journal"
 

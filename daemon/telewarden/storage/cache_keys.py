@@ -108,9 +108,7 @@ class CacheKeys:
 
     async def done(self, keys: Sequence[Key]) -> set[Key]:
         """Which messages have a tombstone."""
-        names = [f"{self._prefix}done:{key.channel_id}:{key.message_id}" for key in keys]
-        found = await self._cache.ask(lambda client: client.mget(names)) if names else []
-        return {key for key, value in zip(keys, found, strict=True) if value is not None}
+        return await self._cache.done(keys)
 
     async def remove(self, cursor: int) -> Removed:
         """One step of removing every key of ours, and no other."""

@@ -18,7 +18,8 @@ _SWITCHED = "+switch-master"
 _LOOK_S = 1.0
 _TURN_S = 2.0
 _CONNECTIONS = 32
-_UNTOLD = (RedisError, OSError, TimeoutError)
+# RuntimeError: uvloop's word for a transport that was closed while it was written to.
+_UNTOLD = (RedisError, OSError, TimeoutError, RuntimeError)
 
 
 class CacheAddress(NamedTuple):
@@ -83,16 +84,26 @@ class SentinelServers:
             },
         )
 
+        # In this order now: redis-py puts the one that answered first.
+        self._addresses = dict(zip(sentinels, self._sentinel.sentinels, strict=True))
+
     async def master(self) -> CacheAddress:
         """Whom the first Sentinel that answers names. Raises MasterNotFoundError, which tells what each said."""
         try:
             host, port = await self._sentinel.discover_master(self._name)
         except _UNTOLD as error:
             raise MasterNotFoundError(
-                f"no Sentinel names a master for {self._name!r} that is up ({error}); "
+                f"no Sentinel names a master for {self._name!r} that is up ({self._by_address(str(error))}); "
                 "check cache.sentinels and the name in cache.url"
             ) from error
         return CacheAddress(str(host), int(port))
+
+    def _by_address(self, said: str) -> str:
+        """What redis-py says, with each Sentinel's address for all that is known of its client: older versions show the
+        password among that."""
+        for (host, port), sentinel in self._addresses.items():
+            said = said.replace(repr(sentinel), f"{host}:{port}")
+        return said
 
     async def follow(self, named: Callable[[CacheAddress], None]) -> None:
         """Tell whom Sentinel names: when it announces a fail-over, and each second, since an announcement may be lost.
