@@ -64,6 +64,11 @@ class ChannelSet:
         self.taken_in: Collection[int] = LiveIds(lambda: self._taken_in)
         self._look()
 
+    @property
+    def known(self) -> Collection[int]:
+        """The channels that this daemon takes in, or has taken in at some time."""
+        return {*self._served, *self._journal.channels}
+
     def is_configured(self, channel_id: int) -> bool:
         """It is one of the settings' own."""
         return channel_id in self._configured

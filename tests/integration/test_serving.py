@@ -16,6 +16,7 @@ import redis.asyncio
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
 from support.serving import serving_process
+from telewarden.channels import ChannelSet
 from telewarden.messages import message_uuid
 from telewarden.sandbox.alone import AloneContext
 from telewarden.sandbox.daemon import DaemonProcess
@@ -25,10 +26,11 @@ from telewarden.storage.cache import Cache, open_cache
 from telewarden.storage.changer import JournalChanger
 from telewarden.storage.database import open_database
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
-from telewarden.storage.shared_cache import SharedCache
+from telewarden.storage.shared_cache import NOT_PROVEN, SharedCache
 from telewarden.storage.shared_changer import SharedChanger
 from telewarden.storage.shared_reader import SharedReader
 from telewarden.storage.signal import Signal
+from telewarden.workers.channels import ChannelWriter
 from telewarden.workers.shared import SharedCacheWorker
 from telewarden_http.protocols import (
     AmbiguousMessage,
@@ -306,6 +308,39 @@ async def test_without_a_database_nothing_is_acknowledged(pipeline: Pipeline, se
             with pytest.raises(Unavailable, match="keeps acknowledgements there"):
                 await other.acknowledge(1)
             assert await other.poll() == (Source.CACHE, ["one"])
+
+
+async def test_which_channels_are_served_is_written_down_also_of_those_removed_meanwhile(
+    pipeline: Pipeline,
+) -> None:
+    async def served(*configured: int) -> None:
+        channels = ChannelSet(pipeline.journal, configured)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ChannelWriter(channels, pipeline.database).run, AloneContext())
+            with anyio.fail_after(10):
+                while sorted(await pipeline.database.served_channels()) != sorted(configured):
+                    await anyio.sleep(0.02)
+            tasks.cancel_scope.cancel()
+
+    async with pipeline.running("writer"):
+        await pipeline.accept([post(1, "one")])
+        await pipeline.flushed()
+    await served(CHANNEL, OTHER)
+    await served(CHANNEL)
+    await served(OTHER, CHANNEL)
+
+
+async def test_a_process_is_not_ready_by_a_cache_that_nobody_proves(
+    pipeline: Pipeline, servers: Servers, valkey: "redis.asyncio.Redis"
+) -> None:
+    async with pipeline.running():
+        await in_both(pipeline, [(1, "one")])
+        async with serving(servers.dsn, servers.cache_url) as other:
+            await other.until(lambda: other.shared.trusted is not None)
+    async with serving(servers.dsn, servers.cache_url) as other:
+        await valkey.delete("telegram:mark")
+        await other.until(lambda: other.shared.reason == NOT_PROVEN)
+        assert await other.poll() == (Source.DATABASE, ["one"])
 
 
 class Client:

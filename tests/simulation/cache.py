@@ -106,6 +106,11 @@ class SimulatedCache:
         """As Cache.read_proven."""
         return await self.read(f"{history}:*:{'plain' if needs_plain else ''}", channel_id, limit)
 
+    async def has_mark(self, history: str) -> bool:
+        """As Cache.has_mark."""
+        mark = await self._ask(lambda server, now_s: server.mark(now_s))
+        return mark is not None and mark.startswith(f"{history}:")
+
     async def drop_mark(self, history: str) -> bool:
         """As Cache.drop_mark."""
         return await self._ask(lambda server, _: server.drop_mark(history), writes=True)

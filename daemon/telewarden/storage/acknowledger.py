@@ -63,7 +63,9 @@ class JournalAcknowledger:
         candidates = [Key(channel, message_id) for channel in channels for message_id in wanted]
         records = [record for key in candidates for record in self._journal.tail.of_message(key)]
         mirrored = {key: state for key in candidates if (state := self._sync.mirror.get(key)) is not None}
-        states = overlay(mirrored, records, frozenset())
+        # Another process may have acknowledged what the tail still holds as posted.
+        done = {key for key in candidates if self._sync.mirror.is_done(key)}
+        states = overlay(mirrored, records, done)
         known = {key.message_id for key in states}
         mark = self._sync.mark
         complete = mark is not None and mark.plain and self._sync.mirror.complete

@@ -186,7 +186,16 @@ class Cache:
         if info.get("cluster_enabled"):
             raise self._unavailable(problem(Kind.CLUSTER))
         self._must_keep(info)
-        return str(info["master_replid"])
+        history = info.get("master_replid")
+        if history is None:
+            raise self._unavailable(
+                Problem(
+                    Kind.OTHER,
+                    "the server does not tell its replication history (master_replid in INFO), without which nothing "
+                    "in it can be proven; use one that does",
+                )
+            )
+        return str(history)
 
     async def keeps(self) -> None:
         """Make sure that the server throws no keys away. Raises CacheUnavailable."""
@@ -216,7 +225,7 @@ class Cache:
             write.operation.value,
             str(state.channel_id),
             str(state.message_id),
-            member_of(state) if write.certain else "",
+            member_of(state) if write.certain else f"?{member_of(state)}",
             state.received_at_us or 0,
             write.body,
             "" if date_us is None else date_us // 1000,
@@ -243,6 +252,11 @@ class Cache:
         needs_plain: only if every waiting message is a plain one (see only_plain.sql).
         """
         return await self.read(f"{history}:*:{'plain' if needs_plain else ''}", channel_id, limit)
+
+    async def has_mark(self, history: str) -> bool:
+        """Whether somebody's mark proves the cache complete, in this history."""
+        mark = await self._call(self._connected().client.get(f"{self._prefix}mark"))
+        return mark is not None and mark.startswith(f"{history}:".encode())
 
     async def drop_mark(self, history: str) -> bool:
         """Take the proof away, so that the ingest process warms anew. Whether there was one, in this history."""

@@ -80,17 +80,19 @@ class Mirror:
             del self._done[next(iter(self._done))]
 
     def turn_over(self, count: int) -> list[Key]:
-        """Some of the messages that wait, the next time others: from one channel, those first that were not turned over
-        for the longest time."""
-        channel_id = next(iter(self._states), None)
-        if channel_id is None:
-            return []
-        channel = self._states.pop(channel_id)
-        self._states[channel_id] = channel
-        keys = list(islice(channel, count))
-        for key in keys:
-            channel[key] = channel.pop(key)
-        return keys
+        """So many of the messages that wait, the next time others: those that were not turned over for the longest."""
+        turned: list[Key] = []
+        for channel_id in list(self._states):
+            if len(turned) >= count:
+                break
+            # The channel, and what is taken of it, goes to the end.
+            channel = self._states.pop(channel_id)
+            self._states[channel_id] = channel
+            keys = list(islice(channel, count - len(turned)))
+            for key in keys:
+                channel[key] = channel.pop(key)
+            turned += keys
+        return turned
 
     def is_done(self, key: Key) -> bool:
         """It is remembered that the message no longer waits."""

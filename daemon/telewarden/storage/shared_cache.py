@@ -15,6 +15,7 @@ from telewarden.storage.cache import Operation, Write
 from telewarden.storage.signal import Signal
 
 NOT_CONNECTED = "not connected yet"
+NOT_PROVEN = "nobody proves it complete at present"
 OWED = "it has not heard of all acknowledgements yet"
 BOUND = 100_000
 """Acknowledgements that are remembered for a new history."""
@@ -53,13 +54,19 @@ class SharedCache:
         self._told: deque[Told] = deque()
         self._owed: deque[Told] = deque()
         self._forgot_at_s = float("-inf")
+        self._is_proven = False
         self.needs_warm = False
         """More was acknowledged than is remembered: only a warm that begins from now on is right in this history."""
 
     @property
     def trusted(self) -> str | None:
-        """The history to read in, if the cache may be asked at all."""
+        """The history to read in, if the cache may be asked, and was proven complete when it was last looked at."""
         return self.history if self.reason is None else None
+
+    @property
+    def readable(self) -> str | None:
+        """The history to read in, if the cache may be asked: the answer tells whether it is proven complete."""
+        return None if self._owed or self.needs_warm else self.history
 
     @property
     def standing(self) -> str:
@@ -72,6 +79,12 @@ class SharedCache:
     def owed(self) -> int:
         """How many acknowledgements the cache has not heard of."""
         return len(self._owed)
+
+    def proven(self, is_proven: bool) -> None:
+        """Somebody's mark was found there, or none."""
+        if is_proven != self._is_proven:
+            self._is_proven = is_proven
+            self._look()
 
     def connected(self, history: str) -> None:
         """The master answered. To another history than before everything has to be told again."""
@@ -133,5 +146,5 @@ class SharedCache:
     def _look(self) -> None:
         if self.history is not None:
             waits = bool(self._owed) or self.needs_warm
-            self.reason = OWED if waits else None
+            self.reason = OWED if waits else None if self._is_proven else NOT_PROVEN
         self.changed.fire()

@@ -112,7 +112,7 @@ class SharedReader:
         return channel_id
 
     async def _from_cache(self, channel_id: int, query: UnprocessedQuery) -> Page:
-        history = self._shared.trusted
+        history = self._shared.readable
         if self._cache is None or history is None:
             raise CacheCannotAnswer("no cache" if self._cache is None else self._shared.standing)
         if frozenset(query.statuses) not in PLAIN_STATUSES:

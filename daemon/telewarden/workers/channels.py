@@ -33,7 +33,9 @@ class ChannelWriter:
                 with anyio.move_on_after(_BEAT_S):
                     await self._channels.changed.wait()
                 continue
-            gone = [channel for channel in self._written or () if channel not in served]
+            # Also those that were removed while nobody ran.
+            known = {*self._channels.known, *(self._written or ())}
+            gone = sorted(known.difference(served))
             try:
                 await self._database.serve_channels(
                     {channel: self._channels.name_of(channel) for channel in served}, gone

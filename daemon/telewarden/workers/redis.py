@@ -102,6 +102,8 @@ class RedisWorker:
             await self._cache.keeps()
             await self._cache.renew(mark.text, self._lease_ms())
             self._connector.well()
+            # A warm that has ended holds nothing any more.
+            self._journal.release(self._sync.holds(self._journal.flushed))
             await self._forget_done()
         elif await self._cache.history() != history:
             raise HistoryChanged("the cache's replication history changed")

@@ -36,6 +36,7 @@ class SharedCacheWorker:
                 raise HistoryChanged("the cache's replication history changed")
             if self._shared.needs_warm and await self._cache.drop_mark(history):
                 self._shared.warms_anew()
+            self._shared.proven(await self._cache.has_mark(history))
             self._connector.well()
             ctx.beat()
             with anyio.move_on_after(self._look_s):

@@ -5,8 +5,8 @@
 -- then operations, seven values each:
 --   operation, channel, message id, member of the pending set, score, body, telegram date in ms
 -- Operations: pend (enter the pending set unless done), body (replace a body that is there), seen (known, nothing
--- more), drop (forget a body whose newest text is not at hand), done (leave the pending set for good; without a member,
--- whichever has that message id).
+-- more), drop (forget a body whose newest text is not at hand), done (leave the pending set for good; a member that
+-- begins with ? is a guess, and else whichever has that message id leaves).
 -- How many wait is counted beside the sets, so that a set which somebody else has changed or thrown away is noticed.
 -- Returns 1, or 0 if this server is not a master in that history, or the turn is over; then nothing was written.
 local info = redis.call('INFO', 'replication')
@@ -26,6 +26,17 @@ local joined = {}
 local function joins(channel, by)
   joined[channel] = (joined[channel] or 0) + by
 end
+local indexes = {}
+local function indexed(channel, pending)
+  if not indexes[channel] then
+    local index = {}
+    for _, found in ipairs(redis.call('ZRANGE', pending, 0, -1)) do
+      index[string.sub(found, 38)] = found
+    end
+    indexes[channel] = index
+  end
+  return indexes[channel]
+end
 local bound, recent_length = tonumber(ARGV[8]), tonumber(ARGV[9])
 for i = 10, #ARGV, 7 do
   local op, channel, message, member, score, body, date =
@@ -35,6 +46,9 @@ for i = 10, #ARGV, 7 do
   if op == 'pend' then
     if redis.call('EXISTS', prefix .. 'done:' .. id) == 0 then
       joins(channel, redis.call('ZADD', pending, score, member))
+      if indexes[channel] then
+        indexes[channel][message] = member
+      end
       if redis.call('ZCARD', pending) > bound then
         redis.call('SET', prefix .. 'overflow:' .. channel, '1')
       end
@@ -58,14 +72,14 @@ for i = 10, #ARGV, 7 do
     redis.call('DEL', prefix .. 'msg:' .. id)
   elseif op == 'done' then
     redis.call('SET', prefix .. 'done:' .. id, '1', 'EX', done_ttl)
-    if member ~= '' then
-      joins(channel, -redis.call('ZREM', pending, member))
-    else
-      -- Which row's id the member was made of is not known any more: the set is looked through.
-      for _, found in ipairs(redis.call('ZRANGE', pending, 0, -1)) do
-        if string.sub(found, 38) == message then
-          joins(channel, -redis.call('ZREM', pending, found))
-        end
+    local guess = string.match(member, '^%?(.*)$')
+    local removed = redis.call('ZREM', pending, guess or member)
+    joins(channel, -removed)
+    if guess and removed == 0 then
+      -- Its row has another id, which is not known any more: the set is looked through, once in a call.
+      local found = indexed(channel, pending)[message]
+      if found then
+        joins(channel, -redis.call('ZREM', pending, found))
       end
     end
     -- All that wait are in the set, however many they are; with few enough it answers again.
