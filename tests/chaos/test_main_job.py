@@ -60,37 +60,47 @@ def polled_during(running: Exercise, name: str, margin_ms: float = 1500.0) -> bo
     return all(got[key].polled_at_ms < outage.ended_ms for key in posted)
 
 
-async def test_two_hundred_posts_a_second(tmp_path: Path, full: bool) -> None:
-    result, _ = await exercise(tmp_path, seconds=60 if full else 10, rate=200, faults=[])
+@pytest.fixture
+def seconds(full: bool, whole: bool) -> float:
+    """How long it is posted: a minute for `make chaos`; half of that has every outage in it, and time to recover."""
+    return 60.0 if whole else 30.0 if full else 12.0
+
+
+async def test_two_hundred_posts_a_second(tmp_path: Path, seconds: float) -> None:
+    result, _ = await exercise(tmp_path, seconds=seconds, rate=200, faults=[])
     assert result.errors == {}
     assert result.restarts == 0
 
 
-async def test_without_the_database_polls_go_on_from_the_cache(tmp_path: Path, full: bool) -> None:
+async def test_without_the_database_polls_go_on_from_the_cache(
+    tmp_path: Path, seconds: float, full: bool
+) -> None:
     outage_s = 10.0 if full else 5.0
     fault = Fault("database", 0.3, partial(postgres_down, seconds=outage_s))
-    result, running = await exercise(tmp_path, seconds=60 if full else 12, rate=50, faults=[fault])
+    result, running = await exercise(tmp_path, seconds=seconds, rate=50, faults=[fault])
     assert result.errors == {}
     assert sources_during(running, "database") == {"cache"}
     assert polled_during(running, "database")
 
 
-async def test_without_the_cache_polls_go_on_from_the_database(tmp_path: Path, full: bool) -> None:
+async def test_without_the_cache_polls_go_on_from_the_database(
+    tmp_path: Path, seconds: float, full: bool
+) -> None:
     outage_s = 10.0 if full else 5.0
     fault = Fault("cache", 0.3, partial(valkey_down, seconds=outage_s))
-    result, running = await exercise(tmp_path, seconds=60 if full else 12, rate=50, faults=[fault])
+    result, running = await exercise(tmp_path, seconds=seconds, rate=50, faults=[fault])
     assert result.errors == {}
     assert sources_during(running, "cache") == {"database"}
     assert polled_during(running, "cache")
 
 
-async def test_without_both_polls_go_on_from_the_journal(tmp_path: Path, full: bool) -> None:
+async def test_without_both_polls_go_on_from_the_journal(tmp_path: Path, seconds: float, full: bool) -> None:
     outage_s = 10.0 if full else 5.0
     faults = [
         Fault("database", 0.3, partial(postgres_down, seconds=outage_s)),
         Fault("cache", 0.3, partial(valkey_down, seconds=outage_s)),
     ]
-    result, running = await exercise(tmp_path, seconds=60 if full else 12, rate=50, faults=faults)
+    result, running = await exercise(tmp_path, seconds=seconds, rate=50, faults=faults)
     assert "journal" in sources_during(running, "database", settle_ms=2500)
     # Only an acknowledgement of which nobody can tell the channel may be refused meanwhile.
     assert set(result.errors) <= {"acknowledge: 503"}
@@ -99,7 +109,7 @@ async def test_without_both_polls_go_on_from_the_journal(tmp_path: Path, full: b
 async def test_killing_the_daemon_loses_and_doubles_nothing(tmp_path: Path, full: bool) -> None:
     seed = random.randrange(1_000_000)
     dice = random.Random(seed)
-    seconds, kills = (60.0, 5) if full else (20.0, 2)
+    seconds, kills = (50.0, 5) if full else (20.0, 2)
     moments = sorted(dice.uniform(0.05, 0.9) for _ in range(kills))
     kill: Callable[[Stack], Awaitable[None]] = daemon_killed
     # Two kills at once would be one: each waits for the daemon to be back.

@@ -15,7 +15,18 @@ from telewarden.sandbox.stack import Stack, start_stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.chaos, pytest.mark.integration, pytest.mark.timeout(300)]
 
-WORKERS = ("redis", "warmer", "writer", "api", "listener", "upkeep", "health", "loop-watch", "control")
+WORKERS = (
+    "redis",
+    "warmer",
+    "writer",
+    "channels",
+    "api",
+    "listener",
+    "upkeep",
+    "health",
+    "loop-watch",
+    "control",
+)
 SETTINGS = {
     # A hang is to be noticed within the test's patience; Telegram is asked often enough for that.
     "testing": {"worker_faults": True, "heartbeat_s": 4.0},
@@ -81,10 +92,10 @@ async def test_a_worker_that_fails_or_hangs_is_restarted_and_the_others_go_on(
 
 
 async def test_a_worker_that_is_stuck_ends_the_process_and_the_next_one_goes_on(
-    tmp_path: Path, full: bool
+    tmp_path: Path, full: bool, whole: bool
 ) -> None:
     ready_after_s: dict[str, float] = {}
-    stuck = WORKERS if full else ("writer", "listener")
+    stuck = WORKERS if whole else ("writer", "redis", "api", "listener") if full else ("writer", "listener")
 
     async def break_each(stack: Stack) -> None:
         for worker in stuck:

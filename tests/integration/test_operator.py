@@ -16,7 +16,18 @@ from telewarden.sandbox.stack import Stack, start_stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
-WORKERS = {"redis", "warmer", "writer", "api", "listener", "upkeep", "health", "loop-watch", "control"}
+WORKERS = {
+    "redis",
+    "warmer",
+    "writer",
+    "channels",
+    "api",
+    "listener",
+    "upkeep",
+    "health",
+    "loop-watch",
+    "control",
+}
 
 
 @pytest.fixture(scope="module")

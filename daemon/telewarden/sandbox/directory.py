@@ -4,6 +4,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -58,6 +59,9 @@ class ServerDirectory:
             self.account.own(path)
 
 
+_REMOVE_S, _LOOK_S = 5.0, 0.02
+
+
 @asynccontextmanager
 async def private_directory(
     name: str, directory: Path | None, *, valuable: str, keep: bool, account: Account | None
@@ -101,8 +105,15 @@ def _make(
 
 
 def _remove(place: ServerDirectory, whole: bool) -> None:
-    if whole:
-        shutil.rmtree(place.data.parent, ignore_errors=True)
-        return
-    shutil.rmtree(place.data, ignore_errors=True)
-    place.password_file.unlink(missing_ok=True)
+    _remove_tree(place.data.parent if whole else place.data)
+    if not whole:
+        place.password_file.unlink(missing_ok=True)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Helpers of a server that was killed in the middle of its start may still write for a moment."""
+    until_s = time.monotonic() + _REMOVE_S
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=time.monotonic() < until_s)
+        if folder.exists():
+            time.sleep(_LOOK_S)

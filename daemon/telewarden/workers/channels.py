@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 _RETRY_S = 2.0
 _LOOK_S = 2.0
-_BEAT_S = 10.0
+_BEAT_S = 1.0
 
 
 class ChannelWriter:
