@@ -8,7 +8,8 @@ from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.journal_file import JournalError
 from telewarden.storage.overlay import overlay
-from telewarden_http.protocols import AmbiguousMessage, Marked, MarkProcessed, Unavailable, UnknownChannel
+from telewarden.storage.requested import channels_meant, unambiguous
+from telewarden_http.protocols import Marked, MarkProcessed, Unavailable
 
 
 class JournalAcknowledger:
@@ -26,15 +27,9 @@ class JournalAcknowledger:
         Raises UnknownChannel, AmbiguousMessage (nothing is changed), Unavailable.
         """
         wanted = tuple(dict.fromkeys(request.message_ids))
-        channels = self._channels(request.channel)
+        channels = channels_meant(request.channel, self._channel_ids)
         waiting = await self._waiting(wanted, channels, blind=request.channel is not None)
-        by_id: dict[int, list[Key]] = {}
-        for key in sorted(waiting):
-            by_id.setdefault(key.message_id, []).append(key)
-        for message_id, keys in by_id.items():
-            if len(keys) > 1:
-                raise AmbiguousMessage(message_id, [str(key.channel_id) for key in keys])
-        keys = [keys[0] for keys in by_id.values()]
+        keys = unambiguous(waiting)
         if keys:
             consumer = request.processed_by
             try:
@@ -44,15 +39,6 @@ class JournalAcknowledger:
             except JournalError as error:
                 raise Unavailable(f"the acknowledgement could not be kept: {error}") from error
         return Marked(len(request.message_ids), len(keys))
-
-    def _channels(self, channel: str | None) -> tuple[int, ...]:
-        if channel is None:
-            return tuple(self._channel_ids)
-        if int(channel) not in self._channel_ids:
-            raise UnknownChannel(
-                f"channel {channel} is none that this gateway takes in; see `telewarden channels`"
-            )
-        return (int(channel),)
 
     async def _waiting(self, wanted: Sequence[int], channels: Sequence[int], *, blind: bool) -> set[Key]:
         """Which of the ids wait, in which of the channels.

@@ -14,6 +14,7 @@ from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import Journal
 from telewarden.storage.overlay import overlay, removals, sure_posts
 from telewarden.storage.render import render, render_row
+from telewarden.storage.requested import served_channel
 from telewarden.storage.rows import state_of
 from telewarden.storage.tail import Record, fold
 from telewarden_http.protocols import (
@@ -22,7 +23,6 @@ from telewarden_http.protocols import (
     Page,
     Source,
     Unavailable,
-    UnknownChannel,
     UnprocessedQuery,
 )
 
@@ -55,7 +55,7 @@ class Reader:
 
     async def unprocessed(self, query: UnprocessedQuery) -> Page:
         """The waiting messages of one channel. Raises UnknownChannel."""
-        channel_id = self._channel_id(query.channel)
+        channel_id = served_channel(query.channel, self._channel_ids)
         history = self._sync.history
         reason: str | None = None
         try:
@@ -81,7 +81,7 @@ class Reader:
 
         Raises UnknownChannel, Unavailable when only the database could say and it is down.
         """
-        channel_id = self._channel_id(channel)
+        channel_id = served_channel(channel, self._channel_ids)
         seen = {n for n in message_ids if self._journal.tail.has_post(Key(channel_id, n))}
         unsure = [n for n in message_ids if n not in seen]
         counts = {Source.JOURNAL: len(message_ids) - len(unsure)}
@@ -106,14 +106,6 @@ class Reader:
         for source, count in counts.items():
             self._on_seen(source, count)
         return seen
-
-    def _channel_id(self, channel: str) -> int:
-        channel_id = int(channel)
-        if channel_id not in self._channel_ids:
-            raise UnknownChannel(
-                f"channel {channel} is none that this gateway takes in; see `telewarden channels`"
-            )
-        return channel_id
 
     async def message(self, message_id: UUID) -> bytes | None:
         """One message by its id. Raises Unavailable when only the database could say and it is down."""

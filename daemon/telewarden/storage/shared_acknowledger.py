@@ -7,9 +7,10 @@ from telewarden.messages import Acknowledged, Key, State
 from telewarden.storage.cache import Cache, CacheUnavailable
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.journal import wall_clock_us
+from telewarden.storage.requested import channels_meant, unambiguous
 from telewarden.storage.shared_cache import SharedCache, Told
 from telewarden.storage.shared_commits import SharedCommits
-from telewarden_http.protocols import AmbiguousMessage, Marked, MarkProcessed, Unavailable, UnknownChannel
+from telewarden_http.protocols import Marked, MarkProcessed, Unavailable
 
 
 class SharedAcknowledger:
@@ -36,7 +37,7 @@ class SharedAcknowledger:
         Raises UnknownChannel, AmbiguousMessage (nothing is changed), Unavailable.
         """
         wanted = tuple(dict.fromkeys(request.message_ids))
-        channels = self._channels(request.channel)
+        channels = channels_meant(request.channel, self._channel_ids)
         try:
             stored = await self._database.by_keys([Key(c, n) for c in channels for n in wanted])
         except DatabaseUnavailable as error:
@@ -49,7 +50,7 @@ class SharedAcknowledger:
         if unknown:
             early = await self._not_stored_yet(unknown, channels, stored, blind=request.channel is not None)
             waiting |= dict.fromkeys(early)
-        keys = _unambiguous(waiting)
+        keys = unambiguous(waiting)
         if keys:
             await self._commit(keys, stored, request.processed_by)
         # Those too that were done already: an earlier answer may have been lost before the cache was told.
@@ -57,13 +58,6 @@ class SharedAcknowledger:
         told = [Told(key, row_id, self._clock_s()) for key, row_id in done.items()]
         await self._commits.tell([*told, *(Told(key, waiting[key], self._clock_s()) for key in keys)])
         return Marked(len(request.message_ids), len(keys))
-
-    def _channels(self, channel: str | None) -> tuple[int, ...]:
-        if channel is None:
-            return tuple(self._channel_ids)
-        if int(channel) not in self._channel_ids:
-            raise UnknownChannel(f"channel {channel} is none that is taken in; see `telewarden channels`")
-        return (int(channel),)
 
     async def _not_stored_yet(
         self, wanted: Sequence[int], channels: Sequence[int], stored: Collection[Key], *, blind: bool
@@ -99,14 +93,3 @@ class SharedAcknowledger:
         # Not before what it changes, however the clocks of two machines differ.
         now_us = max([self._clock_us(), *(stored[key].status_at_us + 1 for key in keys if key in stored)])
         await self._commits.commit([Acknowledged(*key, consumer, now_us) for key in keys], now_us)
-
-
-def _unambiguous(waiting: Collection[Key]) -> list[Key]:
-    """The keys in order. Raises AmbiguousMessage for an id in two channels."""
-    by_id: dict[int, list[Key]] = {}
-    for key in sorted(waiting):
-        by_id.setdefault(key.message_id, []).append(key)
-    for message_id, keys in by_id.items():
-        if len(keys) > 1:
-            raise AmbiguousMessage(message_id, [str(key.channel_id) for key in keys])
-    return [keys[0] for keys in by_id.values()]

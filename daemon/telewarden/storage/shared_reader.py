@@ -12,6 +12,7 @@ from telewarden.storage.cache import Cache, CacheUnavailable, Distrusted, Listed
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.reader import PLAIN_STATUSES, CacheCannotAnswer, listed
 from telewarden.storage.render import render, render_row
+from telewarden.storage.requested import served_channel
 from telewarden.storage.shared_cache import SharedCache
 from telewarden_http.protocols import (
     Listing,
@@ -19,7 +20,6 @@ from telewarden_http.protocols import (
     Page,
     Source,
     Unavailable,
-    UnknownChannel,
     UnprocessedQuery,
 )
 
@@ -44,7 +44,7 @@ class SharedReader:
 
     async def unprocessed(self, query: UnprocessedQuery) -> Page:
         """The waiting messages of one channel. Raises UnknownChannel, Unavailable with both stores down."""
-        channel_id = self._channel_id(query.channel)
+        channel_id = served_channel(query.channel, self._channel_ids)
         history = self._shared.history
         reason: str | None = None
         try:
@@ -77,7 +77,7 @@ class SharedReader:
 
         What the ingest process took in this moment may be in neither yet.
         """
-        channel_id = self._channel_id(channel)
+        channel_id = served_channel(channel, self._channel_ids)
         seen: set[int] = set()
         history = self._shared.history
         if self._cache is not None and history is not None:
@@ -104,12 +104,6 @@ class SharedReader:
         except DatabaseUnavailable as error:
             raise Unavailable("the database is down; try again") from error
         return render(state) if state is not None and state.exists else None
-
-    def _channel_id(self, channel: str) -> int:
-        channel_id = int(channel)
-        if channel_id not in self._channel_ids:
-            raise UnknownChannel(f"channel {channel} is none that is taken in; see `telewarden channels`")
-        return channel_id
 
     async def _from_cache(self, channel_id: int, query: UnprocessedQuery) -> Page:
         history = self._shared.readable
