@@ -9,24 +9,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from support.operator import ask, workers
+from support.operator import WORKERS, ask, workers
 from telewarden.sandbox.exercise import Exercise, Fault, Result
 from telewarden.sandbox.stack import Stack, start_stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.chaos, pytest.mark.integration, pytest.mark.timeout(300)]
 
-WORKERS = (
-    "redis",
-    "warmer",
-    "writer",
-    "channels",
-    "api",
-    "listener",
-    "upkeep",
-    "health",
-    "loop-watch",
-    "control",
-)
 SETTINGS = {
     # A hang is to be noticed within the test's patience; Telegram is asked often enough for that.
     "testing": {"worker_faults": True, "heartbeat_s": 4.0},

@@ -13,6 +13,20 @@ import anyio
 ANSWER_S = 30.0
 COMMAND_S = 90.0
 
+WORKERS = (
+    "redis",
+    "warmer",
+    "writer",
+    "channels",
+    "api",
+    "listener",
+    "upkeep",
+    "health",
+    "loop-watch",
+    "control",
+)
+"""Every worker of a daemon with a cache."""
+
 
 def command_of(state_dir: Path, *arguments: str) -> list[str]:
     """A command line for the daemon with that state folder."""
