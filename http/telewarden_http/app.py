@@ -1,7 +1,6 @@
 """The app: routes, who may use them, and what errors turn into."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 from quart import Quart, Response, request
@@ -13,8 +12,8 @@ from werkzeug.exceptions import (
     RequestTimeout,
 )
 
-from telewarden_http.auth import Keyring
-from telewarden_http.boundary import ROUTE, Boundary, internal_error, log_unexpected
+from telewarden_http.auth import Keyring, Scope
+from telewarden_http.boundary import Boundary, internal_error, log_unexpected
 from telewarden_http.changes import ChangeRoutes
 from telewarden_http.errors import ApiError, KeyMissing
 from telewarden_http.messages import MessageRoutes
@@ -33,10 +32,10 @@ from telewarden_http.protocols import (
     UnknownChannel,
 )
 from telewarden_http.responses import failure
+from telewarden_http.routing import Route, Routes, register
 from telewarden_http.settings import ApiSettings
 from telewarden_http.sync import SyncRoute
 
-View = Callable[..., Awaitable[Response]]
 _SETTINGS = "TELEWARDEN_API"
 _KEYS = "telewarden_keys"
 
@@ -50,9 +49,11 @@ def create_app(
     health: HealthReporter,
     settings: ApiSettings,
     registry: CollectorRegistry,
+    groups: Sequence[Routes] = (),
 ) -> Quart:
     """The polling API as CONTRACT.md §1 has it, on whatever stands behind the protocols.
 
+    groups: further routes, those of version 1.
     registry: where the API's metrics are put, and what /metrics shows.
     Raises ValueError if the registry already holds an API's metrics.
     """
@@ -72,23 +73,25 @@ def create_app(
     monitoring = MonitoringRoutes(health, registry, settings.service)
     sync = SyncRoute(synchroniser)
     guard = app.extensions[_KEYS] = Keyring(settings)
-    watch_guard = guard if settings.monitoring_needs_key else None
-    _route(app, "GET", "/api/messages/unprocessed", messages.unprocessed, guard)
-    _route(app, "POST", "/api/messages/mark-processed", messages.mark_processed, guard)
-    _route(app, "GET", "/api/messages", messages.messages, guard)
-    _route(app, "GET", "/api/messages/<message_id>", messages.message, guard, "/api/messages/{id}")
-    _route(app, "DELETE", "/api/messages/<message_id>", changes.delete, guard, "/api/messages/{id}")
-    reprocess = "/api/messages/{id}/reprocess"
-    _route(app, "POST", "/api/messages/<message_id>/reprocess", changes.reprocess, guard, reprocess)
-    one, many = "/v1/messages/{channel}/{message}/seen", "/v1/messages/{channel}/seen"
-    _route(app, "GET", "/v1/messages/<channel>/<message>/seen", messages.seen, guard, one)
-    _route(app, "POST", "/v1/messages/<channel>/seen", messages.seen_many, guard, many)
-    for rule in ("/sync-messages", "/api/telegram-gateway/sync-messages"):
-        _route(app, "POST", rule, sync.sync_messages, guard)
-    _route(app, "GET", "/health", monitoring.overall, watch_guard)
-    _route(app, "GET", "/health/live", monitoring.live, watch_guard)
-    _route(app, "GET", "/health/ready", monitoring.ready, watch_guard)
-    _route(app, "GET", "/metrics", monitoring.metrics, watch_guard)
+    watched = Scope.READ if settings.monitoring_needs_key else None
+    contract = (
+        Route("GET", "/api/messages/unprocessed", messages.unprocessed, Scope.READ),
+        Route("POST", "/api/messages/mark-processed", messages.mark_processed, Scope.ACK),
+        Route("GET", "/api/messages", messages.messages, Scope.READ),
+        Route("GET", "/api/messages/<id>", messages.message, Scope.READ),
+        Route("DELETE", "/api/messages/<id>", changes.delete, Scope.CHANGE),
+        Route("POST", "/api/messages/<id>/reprocess", changes.reprocess, Scope.CHANGE),
+        Route("POST", "/sync-messages", sync.sync_messages, Scope.CHANGE),
+        Route("POST", "/api/telegram-gateway/sync-messages", sync.sync_messages, Scope.CHANGE),
+        Route("GET", "/v1/messages/<channel>/<message>/seen", messages.seen, Scope.READ),
+        Route("POST", "/v1/messages/<channel>/seen", messages.seen_many, Scope.READ),
+        Route("GET", "/health", monitoring.overall, watched),
+        Route("GET", "/health/live", monitoring.live, watched),
+        Route("GET", "/health/ready", monitoring.ready, watched),
+        Route("GET", "/metrics", monitoring.metrics, watched),
+    )
+    for route in (*contract, *(route for group in groups for route in group.routes())):
+        register(app, route, guard)
     _answer_errors(app, settings)
     app.asgi_app = Boundary(app.asgi_app, metrics)  # type: ignore[method-assign]
     return app
@@ -103,19 +106,6 @@ def settings_of(app: Quart) -> ApiSettings:
 def replace_keys(app: Quart, settings: ApiSettings) -> None:
     """From the next request on an app of `create_app` knows the keys of these settings, and no others."""
     app.extensions[_KEYS].replace(settings)
-
-
-def _route(
-    app: Quart, method: str, rule: str, view: View, guard: Keyring | None, template: str | None = None
-) -> None:
-    async def guarded(**arguments: str) -> Response:
-        scope = cast(dict[str, Any], request.scope)
-        scope[ROUTE] = template or rule
-        if guard is not None:
-            guard.admit(scope["headers"])
-        return await view(**arguments)
-
-    app.add_url_rule(rule, endpoint=f"{method} {rule}", view_func=guarded, methods=[method])
 
 
 def _answer_errors(app: Quart, settings: ApiSettings) -> None:

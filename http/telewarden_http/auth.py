@@ -1,12 +1,50 @@
 """Who is asking: the keys of a request against the known ones, in time that tells nothing about either."""
 
+import enum
 import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from telewarden_http.errors import KeyMissing, KeyWrong
+from telewarden_http.errors import KeyMissing, KeyWrong, ScopeMissing
 from telewarden_http.settings import ApiSettings
+
+
+class Scope(enum.StrEnum):
+    """What a key allows. A route names the one that it needs."""
+
+    READ = "read"
+    ACK = "ack"
+    CHANGE = "change"
+    """Changing messages and channels as the old contract has it: keys of the settings may, of the others `admin`."""
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. name: of the key. consumer: whose place in the feed it is; several keys may share one.
+
+    channels: ids that it may read, as consumers write them; None for all.
+    """
+
+    name: str
+    consumer: str
+    scopes: frozenset[Scope]
+    channels: frozenset[str] | None = None
+
+    def needs(self, scope: Scope) -> None:
+        """Raises ScopeMissing if the key does not have it."""
+        if scope not in self.scopes:
+            raise ScopeMissing(scope.value)
+
+    def may_read(self, channel: str) -> bool:
+        """Whether a channel exists for this key."""
+        return self.channels is None or channel in self.channels
+
+
+_CONSUMER = frozenset((Scope.READ, Scope.ACK, Scope.CHANGE))
+_ADMINISTRATOR = frozenset(Scope)
 
 
 class Keyring:
@@ -22,14 +60,18 @@ class Keyring:
 
     def replace(self, settings: ApiSettings) -> None:
         """Know the keys of these settings, and no others, from the next request on."""
-        self._consumers = [(name, self._digest(key.encode())) for name, key in settings.api_keys.items()]
+        self._consumers = [
+            (Principal(name, name, _CONSUMER), self._digest(key.encode()))
+            for name, key in settings.api_keys.items()
+        ]
         self._administrators = [
-            (name, self._digest(token.encode())) for name, token in settings.gateway_tokens.items()
+            (Principal(name, name, _ADMINISTRATOR), self._digest(token.encode()))
+            for name, token in settings.gateway_tokens.items()
         ]
         self._anyone = self._consumers + self._administrators
 
-    def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
-        """The name of the key that a request carries in `X-API-Key`, `X-Gateway-Token` or as Bearer token.
+    def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
+        """Whose key a request carries in `X-API-Key`, `X-Gateway-Token` or as Bearer token.
 
         headers: as ASGI gives them, names in lower case. Of a header given twice the first one counts.
         One right key is enough. Raises KeyMissing if there is none at all, KeyWrong if none is right.
@@ -38,7 +80,7 @@ class Keyring:
         for name, value in headers:
             if name in _CREDENTIALS and value and name not in presented:
                 presented[name] = value
-        admitted: str | None = None
+        admitted: Principal | None = None
         tried = False
         for name, value in presented.items():
             if name == b"authorization":
@@ -55,12 +97,12 @@ class Keyring:
             return admitted
         raise KeyWrong if tried else KeyMissing
 
-    def _match(self, value: bytes, known: Iterable[tuple[str, bytes]]) -> str | None:
+    def _match(self, value: bytes, known: Iterable[tuple[Principal, bytes]]) -> Principal | None:
         digest = self._digest(value)
-        match: str | None = None
-        for name, candidate in known:
+        match: Principal | None = None
+        for principal, candidate in known:
             if hmac.compare_digest(candidate, digest):
-                match = name
+                match = principal
         return match
 
     def _digest(self, value: bytes) -> bytes:

@@ -18,17 +18,17 @@ class ChangeRoutes:
         self._changer = changer
         self._answer_timeout_s = answer_timeout_s
 
-    async def delete(self, message_id: str) -> Response:
+    async def delete(self, id: str) -> Response:
         """`DELETE /api/messages/{id}`"""
-        wanted = parse_message_id(message_id)
+        wanted = parse_message_id(id)
         reason = parse_deletion(await _body())
-        return await self._changed(message_id, self._changer.delete(wanted, reason))
+        return await self._changed(id, self._changer.delete(wanted, reason))
 
-    async def reprocess(self, message_id: str) -> Response:
+    async def reprocess(self, id: str) -> Response:
         """`POST /api/messages/{id}/reprocess`"""
-        wanted = parse_message_id(message_id)
+        wanted = parse_message_id(id)
         requested_by = parse_reprocess(await _body())
-        return await self._changed(message_id, self._changer.reprocess(wanted, requested_by))
+        return await self._changed(id, self._changer.reprocess(wanted, requested_by))
 
     async def _changed(self, message_id: str, change: Awaitable[bytes | None]) -> Response:
         try:

@@ -31,6 +31,15 @@ class KeyWrong(ApiError):
         super().__init__("The key is not valid")
 
 
+class ScopeMissing(ApiError):
+    """The key is known, and does not allow this (403)."""
+
+    status = 403
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"The key does not have the scope {scope!r}, which this needs")
+
+
 class MessageNotFound(ApiError):
     """There is no message with this id (404)."""
 

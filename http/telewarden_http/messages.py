@@ -111,9 +111,9 @@ class MessageRoutes:
             )
         )
 
-    async def message(self, message_id: str) -> Response:
+    async def message(self, id: str) -> Response:
         """`GET /api/messages/{id}`"""
-        wanted = parse_message_id(message_id)
+        wanted = parse_message_id(id)
         body = await self._in_time(self._reader.message(wanted))
         if body is None:
             raise MessageNotFound(f"There is no message with the id {wanted}")

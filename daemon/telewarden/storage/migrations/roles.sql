@@ -41,6 +41,7 @@ begin
         end if;
         grant usage on schema telegram_gateway to telegram_reader;
         grant select on all tables in schema telegram_gateway to telegram_reader;
+        revoke select on telegram_gateway.api_keys from telegram_reader;
         grant execute on function telegram_gateway.unprocessed(text, integer),
             telegram_gateway.channel_statistics(text, timestamptz), telegram_gateway.channel_lag() to telegram_reader;
     end if;

@@ -1,0 +1,85 @@
+"""Routes as values: what is served, who may ask, and what the OpenAPI document says of it."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, cast
+
+from quart import Quart, Response, request
+
+from telewarden_http.auth import Keyring, Principal, Scope
+from telewarden_http.boundary import ROUTE
+
+View = Callable[..., Awaitable[Response]]
+
+PRINCIPAL: Final = "telewarden.principal"
+"""Key of the ASGI scope under which the Principal of a request is."""
+
+_PLACEHOLDER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What the OpenAPI document says of a route.
+
+    path, query, body: msgspec structs that describe path parameters, query parameters and a JSON body. answers: by
+    status, the struct of the body, or a text where there is none. events: the route also streams server-sent events.
+    """
+
+    summary: str
+    description: str = ""
+    path: type | None = None
+    query: type | None = None
+    body: type | None = None
+    answers: Mapping[int, Any] = field(default_factory=dict)
+    events: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path.
+
+    rule: as werkzeug has it ("/v1/channels/<channel>/messages"). scope: what the key must allow; None: it needs none.
+    """
+
+    method: str
+    rule: str
+    view: View
+    scope: Scope | None
+    operation: Operation | None = None
+
+    @property
+    def template(self) -> str:
+        """The path as metrics and documents write it ("/v1/channels/{channel}/messages")."""
+        return _PLACEHOLDER.sub(r"{\1}", self.rule)
+
+
+class Routes(Protocol):
+    """A group of routes that belong together."""
+
+    def routes(self) -> Sequence[Route]:
+        """All of them."""
+        ...
+
+
+def register(app: Quart, route: Route, guard: Keyring) -> None:
+    """Serve a route."""
+    template, scope_needed = route.template, route.scope
+
+    async def guarded(**arguments: str) -> Response:
+        scope = cast(dict[str, Any], request.scope)
+        scope[ROUTE] = template
+        if scope_needed is not None:
+            principal = guard.admit(scope["headers"])
+            scope[PRINCIPAL] = principal
+            principal.needs(scope_needed)
+        return await route.view(**arguments)
+
+    app.add_url_rule(
+        route.rule, endpoint=f"{route.method} {route.rule}", view_func=guarded, methods=[route.method]
+    )
+
+
+def principal() -> Principal:
+    """Who sent the request that is being answered. Raises KeyError on a route that needs no key."""
+    return cast(Principal, cast(dict[str, Any], request.scope)[PRINCIPAL])
