@@ -32,7 +32,6 @@ from telewarden.storage.rows import (
 from telewarden.storage.statements import statement
 from telewarden.storage.tail import Record
 
-
 NO_JOURNAL = 0
 """The epoch of what a process commits that keeps no journal."""
 

@@ -22,7 +22,7 @@ KINDS = ("posted", "edited", "deleted")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One event of the feed. at_us: when it was accepted. row: the message as it is now, for `render_row` or `state_of`;
+    """One event of the feed. at_us: when it was accepted. row: the message as it is now, for `render_row`, `state_of`;
     None where it is gone with its day."""
 
     position: Position
