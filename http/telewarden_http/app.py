@@ -1,5 +1,6 @@
 """The app: routes, who may use them, and what errors turn into."""
 
+import math
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
@@ -15,7 +16,7 @@ from werkzeug.exceptions import (
 from telewarden_http.auth import Keyring, Scope
 from telewarden_http.boundary import Boundary, internal_error, log_unexpected
 from telewarden_http.changes import ChangeRoutes
-from telewarden_http.errors import ApiError, KeyMissing
+from telewarden_http.errors import ApiError, KeyMissing, TooManyRequests
 from telewarden_http.messages import MessageRoutes
 from telewarden_http.metrics import ApiMetrics
 from telewarden_http.monitoring import MonitoringRoutes
@@ -111,7 +112,12 @@ def replace_keys(app: Quart, settings: ApiSettings) -> None:
 def _answer_errors(app: Quart, settings: ApiSettings) -> None:
     @app.errorhandler(ApiError)
     async def wrong_request(error: ApiError) -> Response:
-        headers = {"WWW-Authenticate": 'Bearer realm="telewarden"'} if isinstance(error, KeyMissing) else {}
+        headers = {}
+        match error:
+            case KeyMissing():
+                headers["WWW-Authenticate"] = 'Bearer realm="telewarden"'
+            case TooManyRequests():
+                headers["Retry-After"] = str(math.ceil(error.retry_after_s))
         return failure(error.status, str(error), headers)
 
     @app.errorhandler(RequestRefused)

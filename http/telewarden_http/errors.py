@@ -40,6 +40,16 @@ class ScopeMissing(ApiError):
         super().__init__(f"The key does not have the scope {scope!r}, which this needs")
 
 
+class TooManyRequests(ApiError):
+    """The client asks more often than it may (429). retry_after_s: when it is worth to try again."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
 class MessageNotFound(ApiError):
     """There is no message with this id (404)."""
 
