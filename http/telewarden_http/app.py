@@ -16,8 +16,9 @@ from werkzeug.exceptions import (
 from telewarden_http.auth import Keyring, Scope
 from telewarden_http.boundary import Boundary, internal_error, log_unexpected
 from telewarden_http.changes import ChangeRoutes
-from telewarden_http.errors import ApiError, KeyMissing, TooManyRequests
+from telewarden_http.errors import ApiError, KeyMissing, KeysUnknown, TooManyRequests
 from telewarden_http.messages import MessageRoutes
+from telewarden_http.gate import Gate
 from telewarden_http.metrics import ApiMetrics
 from telewarden_http.monitoring import MonitoringRoutes
 from telewarden_http.protocols import (
@@ -38,7 +39,7 @@ from telewarden_http.settings import ApiSettings
 from telewarden_http.sync import SyncRoute
 
 _SETTINGS = "TELEWARDEN_API"
-_KEYS = "telewarden_keys"
+_GATE = "telewarden_gate"
 
 
 def create_app(
@@ -73,7 +74,7 @@ def create_app(
     changes = ChangeRoutes(changer, settings.answer_timeout_s)
     monitoring = MonitoringRoutes(health, registry, settings.service)
     sync = SyncRoute(synchroniser)
-    guard = app.extensions[_KEYS] = Keyring(settings)
+    gate = app.extensions[_GATE] = Gate(Keyring(settings), settings)
     watched = Scope.READ if settings.monitoring_needs_key else None
     contract = (
         Route("GET", "/api/messages/unprocessed", messages.unprocessed, Scope.READ),
@@ -92,7 +93,7 @@ def create_app(
         Route("GET", "/metrics", monitoring.metrics, watched),
     )
     for route in (*contract, *(route for group in groups for route in group.routes())):
-        register(app, route, guard)
+        register(app, route, gate)
     _answer_errors(app, settings)
     app.asgi_app = Boundary(app.asgi_app, metrics)  # type: ignore[method-assign]
     return app
@@ -104,9 +105,18 @@ def settings_of(app: Quart) -> ApiSettings:
     return settings if isinstance(settings, ApiSettings) else ApiSettings()
 
 
+def gate_of(app: Quart) -> Gate:
+    """The gate of an app of `create_app`; its keyring is told of stored keys."""
+    gate: Gate = app.extensions[_GATE]
+    return gate
+
+
 def replace_keys(app: Quart, settings: ApiSettings) -> None:
-    """From the next request on an app of `create_app` knows the keys of these settings, and no others."""
-    app.extensions[_KEYS].replace(settings)
+    """From the next request on an app of `create_app` knows the keys of these settings, and no others of settings, and
+    has their limits."""
+    gate = gate_of(app)
+    gate.keyring.replace(settings)
+    gate.configure(settings)
 
 
 def _answer_errors(app: Quart, settings: ApiSettings) -> None:
@@ -116,6 +126,8 @@ def _answer_errors(app: Quart, settings: ApiSettings) -> None:
         match error:
             case KeyMissing():
                 headers["WWW-Authenticate"] = 'Bearer realm="telewarden"'
+            case KeysUnknown():
+                headers["Retry-After"] = str(settings.retry_after_s)
             case TooManyRequests():
                 headers["Retry-After"] = str(math.ceil(error.retry_after_s))
         return failure(error.status, str(error), headers)

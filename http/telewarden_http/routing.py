@@ -3,17 +3,15 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
 from quart import Quart, Response, request
 
-from telewarden_http.auth import Keyring, Principal, Scope
+from telewarden_http.auth import Principal, Scope
 from telewarden_http.boundary import ROUTE
+from telewarden_http.gate import PRINCIPAL, Gate
 
 View = Callable[..., Awaitable[Response]]
-
-PRINCIPAL: Final = "telewarden.principal"
-"""Key of the ASGI scope under which the Principal of a request is."""
 
 _PLACEHOLDER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 
@@ -62,7 +60,7 @@ class Routes(Protocol):
         ...
 
 
-def register(app: Quart, route: Route, guard: Keyring) -> None:
+def register(app: Quart, route: Route, gate: Gate) -> None:
     """Serve a route."""
     template, scope_needed = route.template, route.scope
 
@@ -70,9 +68,7 @@ def register(app: Quart, route: Route, guard: Keyring) -> None:
         scope = cast(dict[str, Any], request.scope)
         scope[ROUTE] = template
         if scope_needed is not None:
-            principal = guard.admit(scope["headers"])
-            scope[PRINCIPAL] = principal
-            principal.needs(scope_needed)
+            gate.admit(scope, scope_needed)
         return await route.view(**arguments)
 
     app.add_url_rule(
