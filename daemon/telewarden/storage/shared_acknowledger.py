@@ -41,23 +41,30 @@ class SharedAcknowledger:
         try:
             stored = await self._database.by_keys([Key(c, n) for c in channels for n in wanted])
         except DatabaseUnavailable as error:
-            raise Unavailable(
-                "the database is down, and this process keeps acknowledgements there; try again"
-            ) from error
+            raise _unavailable() from error
         waiting: dict[Key, UUID | None] = {key: state.id for key, state in stored.items() if state.waits}
         found = {key.message_id for key in waiting}
+        done = {key: state.id for key, state in stored.items() if not state.waits}
         unknown = [message_id for message_id in wanted if message_id not in found]
         if unknown:
             early = await self._not_stored_yet(unknown, channels, stored, blind=request.channel is not None)
-            waiting |= dict.fromkeys(early)
+            acknowledged = await self._done(early)
+            waiting |= dict.fromkeys(key for key in early if key not in acknowledged)
+            done |= dict.fromkeys(acknowledged)
         keys = unambiguous(waiting)
         if keys:
             await self._commit(keys, stored, request.processed_by)
         # Those too that were done already: an earlier answer may have been lost before the cache was told.
-        done = {key: state.id for key, state in stored.items() if not state.waits}
         told = [Told(key, row_id, self._clock_s()) for key, row_id in done.items()]
         await self._commits.tell([*told, *(Told(key, waiting[key], self._clock_s()) for key in keys)])
         return Marked(len(request.message_ids), len(keys))
+
+    async def _done(self, keys: Sequence[Key]) -> set[Key]:
+        """Which of some messages are acknowledged already, although they are not stored yet."""
+        try:
+            return await self._database.done(keys)
+        except DatabaseUnavailable as error:
+            raise _unavailable() from error
 
     async def _not_stored_yet(
         self, wanted: Sequence[int], channels: Sequence[int], stored: Collection[Key], *, blind: bool
@@ -93,3 +100,7 @@ class SharedAcknowledger:
         # Not before what it changes, however the clocks of two machines differ.
         now_us = max([self._clock_us(), *(stored[key].status_at_us + 1 for key in keys if key in stored)])
         await self._commits.commit([Acknowledged(*key, consumer, now_us) for key in keys], now_us)
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("the database is down, and this process keeps acknowledgements there; try again")
