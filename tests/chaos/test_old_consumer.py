@@ -16,7 +16,7 @@ from telewarden.sandbox.verdict import Id, Stored
 pytestmark = [pytest.mark.anyio, pytest.mark.chaos, pytest.mark.integration, pytest.mark.timeout(180)]
 
 INTERVAL_S = 0.1
-RATE = 40.0
+RATE = 30.0
 POSTS_FOR_S = 150.0
 """At most; it ends with the last restart."""
 
@@ -58,12 +58,12 @@ async def test_every_post_is_consumed_across_restarts(tmp_path: Path, full: bool
         async with anyio.create_task_group() as work:
             work.start_soon(poster.run, POSTS_FOR_S)
             for restart in restarts:
-                before = count_done(consumers)
-                await until(lambda before=before: count_done(consumers) > before + RATE / 2)  # type: ignore[misc]
+                before = count_consumed(consumers)
+                await until(lambda before=before: count_consumed(consumers) > before + RATE / 2)  # type: ignore[misc]
                 await restart(stack)
             poster.stop()
         posted = {key: versions[-1][1] for key, versions in poster.done.texts.items()}
-        await until(lambda: count_done(consumers) >= len(posted))
+        await until(lambda: count_consumed(consumers) >= len(posted))
         rows = await settled(stack)
         tasks.cancel_scope.cancel()
     print(f"{len(posted)} posts; failed requests: {[consumer.failures for consumer in consumers]}")
@@ -73,14 +73,16 @@ async def test_every_post_is_consumed_across_restarts(tmp_path: Path, full: bool
     assert {row.status for _, row in rows} == {"published"}
     for consumer in consumers:
         assert consumer.served_after_done == [], "an acknowledgement that was answered lasts"
-        assert consumer.done == consumer.consumed.keys()
+        assert len(consumer.consumed) - len(consumer.done) <= len(restarts), (
+            "but for those under way in a restart"
+        )
     at_the_one_that_dies, _ = consumers
     assert at_the_one_that_dies.breaker.opened, "the consumer met the restarts"
 
 
-def count_done(consumers: Sequence[OldConsumer]) -> int:
-    """How many messages are acknowledged."""
-    return sum(len(consumer.done) for consumer in consumers)
+def count_consumed(consumers: Sequence[OldConsumer]) -> int:
+    """How many messages, also those whose acknowledgement had no answer: it may be on disk all the same."""
+    return sum(len(consumer.consumed) for consumer in consumers)
 
 
 async def settled(stack: Stack) -> list[tuple[Id, Stored]]:
