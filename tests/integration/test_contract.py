@@ -153,6 +153,7 @@ async def test_unprocessed(gateway: Gateway, side: Side, channel: int) -> None:
         "excludeProcessedBy": "somebody",
         "limit": "2",
     }
+    assert len(await side.polled(channel, limit="10000")) == 3
     body = (await side.ask("GET", "/api/messages/unprocessed", params=asked)).json()
     assert [message["text"] for message in body["data"]] == ["one", "two"]
     assert (body["count"], body["filters"]) == (
@@ -734,6 +735,14 @@ async def test_what_is_down_is_said(gateway: Gateway) -> None:
     ):
         assert await side.refused(503, method, path)
     await side.refused(503, "POST", "/api/channels", json={"channelId": "-1001649127710"})
+
+    await stack.valkey.kill()
+    await until(lambda: _health(side), (503, "unhealthy"))
+
+
+async def _health(side: Side) -> tuple[int, str]:
+    answer = await side.client.get("/health")
+    return answer.status_code, answer.json()["status"]
 
 
 async def _degraded(side: Side) -> set[str]:
