@@ -16,7 +16,7 @@ from telewarden.storage.journal import Journal, open_journal
 from telewarden_http.gateway_protocols import ChannelChange, ChannelConflict, ChannelEntry, NewChannel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
-NEWS, SIGNALS, EXTRA = -1001000000001, -1001000000002, -1001000000003
+NEWS, SIGNALS, EXTRA, OTHER = -1001000000001, -1001000000002, -1001000000003, -1001000000004
 
 
 @dataclass
@@ -159,6 +159,25 @@ async def test_what_an_old_gateway_left_is_known_and_not_taken_in(meeting: Meeti
     await meeting.handover.meet()
     assert EXTRA in meeting.channels.taken_in
     assert EXTRA in await meeting.active()
+
+
+async def test_channels_that_were_added_outlast_the_journal(meeting: Meeting, tmp_path: Path) -> None:
+    await meeting.table.create(NewChannel(EXTRA, "Extra"))
+    await meeting.handover.meet()
+    await meeting.channels.add(SIGNALS, "Signals", "now")
+    await meeting.channels.pause(SIGNALS, paused=True)
+    removed = await meeting.table.create(NewChannel(OTHER))
+    await meeting.handover.meet()
+    await meeting.table.remove(removed.id)
+    async with open_journal(tmp_path / "a new one.sqlite") as journal:
+        channels = ChannelSet(journal, [NEWS])
+        await ChannelHandover(channels, meeting.table).meet()
+        assert set(channels.taken_in) == {NEWS, EXTRA}
+        assert set(channels.served) == {NEWS, EXTRA, SIGNALS}
+        # Now it knows them, and what is removed stays away, also if that could not be written down.
+        await channels.remove(EXTRA)
+        await ChannelHandover(channels, meeting.table).meet()
+        assert set(channels.served) == {NEWS, SIGNALS}
 
 
 async def test_the_role_of_the_daemon_may_do_all_of_it(meeting: Meeting) -> None:
