@@ -38,19 +38,19 @@ class SharedAcknowledger:
         """
         wanted = tuple(dict.fromkeys(request.message_ids))
         channels = channels_meant(request.channel, self._channel_ids)
+        candidates = [Key(c, n) for c in channels for n in wanted]
         try:
-            stored = await self._database.by_keys([Key(c, n) for c in channels for n in wanted])
+            stored = await self._database.by_keys(candidates)
         except DatabaseUnavailable as error:
             raise _unavailable() from error
         waiting: dict[Key, UUID | None] = {key: state.id for key, state in stored.items() if state.waits}
-        found = {key.message_id for key in waiting}
         done = {key: state.id for key, state in stored.items() if not state.waits}
-        unknown = [message_id for message_id in wanted if message_id not in found]
-        if unknown:
-            early = await self._not_stored_yet(unknown, channels, stored, blind=request.channel is not None)
-            acknowledged = await self._done(early)
-            waiting |= dict.fromkeys(key for key in early if key not in acknowledged)
-            done |= dict.fromkeys(acknowledged)
+        # Also of an id that waits somewhere: it may wait elsewhere too, and is ambiguous then.
+        missing = [key for key in candidates if key not in stored]
+        early = await self._not_stored_yet(wanted, missing, stored, blind=request.channel is not None)
+        acknowledged = await self._done(early)
+        waiting |= dict.fromkeys(key for key in early if key not in acknowledged)
+        done |= dict.fromkeys(acknowledged)
         keys = unambiguous(waiting)
         if keys:
             await self._commit(keys, stored, request.processed_by)
@@ -67,23 +67,19 @@ class SharedAcknowledger:
             raise _unavailable() from error
 
     async def _not_stored_yet(
-        self, wanted: Sequence[int], channels: Sequence[int], stored: Collection[Key], *, blind: bool
-    ) -> list[Key]:
-        """Messages that were served from the cache before the writer had stored them.
+        self, wanted: Sequence[int], missing: Sequence[Key], stored: Collection[Key], *, blind: bool
+    ) -> Sequence[Key]:
+        """Which of the missing were served from the cache before the writer had stored them.
 
         blind: the channel is certain, so that a cache which cannot be asked is no obstacle.
         """
-        missing = [Key(c, n) for c in channels for n in wanted if Key(c, n) not in stored]
         if self._cache is None or not missing:
             return []
         history = self._shared.history
         try:
             if history is None:
                 raise CacheUnavailable(self._shared.reason or "not connected")
-            seen = []
-            for channel_id in dict.fromkeys(key.channel_id for key in missing):
-                ids = [key.message_id for key in missing if key.channel_id == channel_id]
-                seen += [Key(channel_id, n) for n in await self._cache.seen(channel_id, ids)]
+            return sorted(await self._cache.taken_in(missing))
         except CacheUnavailable as error:
             self._shared.disconnected(str(error), history)
             if blind:
@@ -94,7 +90,6 @@ class SharedAcknowledger:
                 "the cache is down, so the channel of ids that are not stored yet cannot be found; "
                 'send "channel" with the request, or try again'
             ) from error
-        return seen
 
     async def _commit(self, keys: Sequence[Key], stored: Mapping[Key, State], consumer: str) -> None:
         # Not before what it changes, however the clocks of two machines differ.
