@@ -83,7 +83,7 @@ class Client:
         cursor: CursorStore | str | os.PathLike[str] | None = None,
         skip_expired: bool = False,
     ) -> Generator[Event, None, None]:
-        """All events, in order, for ever: each once, also across errors and restarts of the server: they are waited out.
+        """All events, in order, for ever: each once, across errors and restarts, which are waited out.
 
         channels: only these. after: an event's id, "now" or "beginning". kinds: only these. limit: events a request.
         wait_s: of a long poll (1 to 60). until_caught_up: end where there is nothing more at present.
