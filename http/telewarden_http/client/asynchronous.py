@@ -146,6 +146,10 @@ class AsyncClient:
             for number in range(concurrency):
                 workers.start_soon(_work, handler, deliveries, name=f"telewarden handler {number}")
 
+    async def lease(self, *, limit: int = 100, lease_s: int = 30, wait_s: int = 0) -> list[Delivery]:
+        """As `Client.lease`."""
+        return await self._ask(calls.messages(limit=limit, lease_s=lease_s, wait_s=wait_s))
+
     async def acknowledge(self, receipts: Sequence[str]) -> list[Outcome]:
         """The work on these is done; 1 to 1,000 receipts. Repeating it is fine."""
         return await self._ask(calls.acks(receipts))
@@ -219,6 +223,7 @@ class AsyncClient:
                             page = await self._ask(step.call)
                         except ClientError as error:
                             place.failed(error)
+                            _log.warning("asking again later: %s", error)
                         else:
                             place.answered(page, anyio.current_time())
                     case Pause():

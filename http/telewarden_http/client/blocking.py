@@ -1,5 +1,6 @@
 """The client for programs that wait."""
 
+import logging
 import os
 import time
 from collections.abc import Generator, Iterable, Sequence
@@ -15,6 +16,7 @@ from telewarden_http.client.answers import (
     Channel,
     ConsumerInfo,
     DeadLetters,
+    Delivery,
     Event,
     Kind,
     Marked,
@@ -29,6 +31,8 @@ from telewarden_http.client.errors import ClientError
 from telewarden_http.client.following import Ask, Following, Keep, Pause, following
 from telewarden_http.client.reading import read
 from telewarden_http.client.retry import Retry
+
+_log = logging.getLogger("telewarden_http.client")
 
 
 class Client:
@@ -135,6 +139,11 @@ class Client:
             ),
         )
 
+    def lease(self, *, limit: int = 100, lease_s: int = 30, wait_s: int = 0) -> list[Delivery]:
+        """Events leased to this consumer, oldest first. The caller renews the leases and acknowledges, which `consume`
+        does by itself. wait_s: how long to wait for some (0 to 60)."""
+        return self._ask(calls.messages(limit=limit, lease_s=lease_s, wait_s=wait_s))
+
     def acknowledge(self, receipts: Sequence[str]) -> list[Outcome]:
         """The work on these is done; 1 to 1,000 receipts. Repeating it is fine."""
         return self._ask(calls.acks(receipts))
@@ -213,6 +222,7 @@ class Client:
                             page = self._ask(step.call)
                         except ClientError as error:
                             place.failed(error)
+                            _log.warning("asking again later: %s", error)
                         else:
                             place.answered(page, time.monotonic())
                     case Pause():
