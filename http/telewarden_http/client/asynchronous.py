@@ -50,8 +50,12 @@ class AsyncClient:
     ) -> None:
         self._timeout_s = timeout_s
         self._retry = retry or Retry()
+        base = transport.base_url(url)
         self._http = httpx.AsyncClient(
-            base_url=transport.base_url(url), headers=transport.headers(key), transport=http_transport
+            base_url=base,
+            headers=transport.headers(key),
+            transport=http_transport,
+            trust_env=transport.trusts_environment(base),
         )
 
     async def __aenter__(self) -> Self:

@@ -6,6 +6,7 @@ import httpx
 
 from telewarden_http.client.calls import Call
 from telewarden_http.client.errors import AnswerUnusable, ServerUnavailable, Transient
+from telewarden_http.settings import is_loopback
 
 ANSWER_BYTES_MOST: Final = 256 * 1024 * 1024
 """A larger answer is not read on: a page of 1,000 long messages is a few megabytes."""
@@ -20,6 +21,11 @@ def base_url(url: str) -> httpx.URL:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError(f"{url!r} is not an address such as http://127.0.0.1:4010")
     return parsed
+
+
+def trusts_environment(url: httpx.URL) -> bool:
+    """Whether proxies that the environment names are used: no proxy leads to this machine itself."""
+    return not is_loopback(url.host)
 
 
 def headers(key: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from support.fake_api import CHANNEL, KEY, FakeApi, FakeTransport, Fault
+from support.fake_api import CHANNEL, KEY, FakeApi, FakeTransport, Fault, listening
 from telewarden_http.client import (
     AsyncClient,
     Client,
@@ -226,6 +226,16 @@ def test_nobody_there_is_told_with_the_address() -> None:
         pytest.raises(ServerUnavailable, match=r"nobody answers at http://127\.0\.0\.1:9/"),
     ):
         it.channels()
+
+
+def test_a_proxy_of_the_environment_does_not_stand_before_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    api = FakeApi()
+    with listening(api) as url, Client(url, KEY) as it:
+        assert len(it.channels()) == 1
 
 
 class Trickle(httpx.BaseTransport, httpx.AsyncBaseTransport):
