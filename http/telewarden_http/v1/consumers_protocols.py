@@ -30,9 +30,9 @@ class Kind(StrEnum):
 class Lag(msgspec.Struct, frozen=True, rename="camel"):
     """How far a consumer is behind, in events.
 
-    waiting: would be served now. leased: are being worked on. delayed: were given back and wait for their delay. dead:
-    dead letters. oldest_waiting_at: when the oldest of the first was accepted. is_exact: false where a number is a lower
-    bound, since more was not counted.
+    waiting: would be served now. leased: are being worked on. delayed: were given back and wait for their delay.
+    dead: dead letters. oldest_waiting_at: when the oldest of the first was accepted. is_exact: false where a number is
+    a lower bound, since more was not counted.
     """
 
     waiting: int
