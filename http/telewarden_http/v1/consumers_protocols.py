@@ -112,7 +112,7 @@ class Leased:
 
 
 class Outcome(StrEnum):
-    """What became of a receipt."""
+    """What became of a receipt, in a word."""
 
     ACKNOWLEDGED = "acknowledged"
     ALREADY = "already"
@@ -123,8 +123,8 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Extended:
-    """What became of a lease. until: when it ends now, ISO 8601; None where it was not extended."""
+class Settled:
+    """What became of a receipt. until: when the lease ends that was extended, ISO 8601."""
 
     outcome: Outcome
     until: str | None = None
@@ -141,15 +141,15 @@ class ConsumerStore(Protocol):
         """Undo a hand-over that never arrived: it is served again at once, and does not count."""
         ...
 
-    async def acknowledge(self, consumer: str, receipts: Sequence[Receipt]) -> Sequence[Outcome]:
+    async def acknowledge(self, consumer: str, receipts: Sequence[Receipt]) -> Sequence[Settled]:
         """Settle deliveries, whatever their age; an outcome for each receipt."""
         ...
 
-    async def return_(self, consumer: str, receipts: Sequence[Receipt], delay_s: int) -> Sequence[Outcome]:
+    async def return_(self, consumer: str, receipts: Sequence[Receipt], delay_s: int) -> Sequence[Settled]:
         """Have events served again after a delay; only by who holds the lease."""
         ...
 
-    async def extend(self, consumer: str, receipts: Sequence[Receipt], lease_s: int) -> Sequence[Extended]:
+    async def extend(self, consumer: str, receipts: Sequence[Receipt], lease_s: int) -> Sequence[Settled]:
         """Let leases last so long from now on; only by who holds them."""
         ...
 
