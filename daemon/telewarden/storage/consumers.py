@@ -59,7 +59,7 @@ class DatabaseConsumers:
         self.counts = ConsumerCounts()
         self.returned = Signal()
 
-    async def lease(self, consumer: str, channels: Channels, *, limit: int, lease_s: int) -> Leased:
+    async def lease(self, consumer: str, channels: Channels, *, limit: int, lease_s: float) -> Leased:
         """See ConsumerStore."""
         async with self._connection() as connection:
             *rows, stands = await connection.fetch(
@@ -137,20 +137,20 @@ class DatabaseConsumers:
         }
         return self._counted([Settled(outcomes[receipt.position]) for receipt in receipts])
 
-    async def return_(self, consumer: str, receipts: Sequence[Receipt], delay_s: int) -> list[Settled]:
+    async def return_(self, consumer: str, receipts: Sequence[Receipt], delay_s: float) -> list[Settled]:
         """See ConsumerStore."""
         held = await self._hold(consumer, receipts, delay_s, extends=False)
         self.returned.fire()
         return self._counted([Settled(_outcome(held[each], Outcome.RETURNED)) for each in receipts])
 
-    async def extend(self, consumer: str, receipts: Sequence[Receipt], lease_s: int) -> list[Settled]:
+    async def extend(self, consumer: str, receipts: Sequence[Receipt], lease_s: float) -> list[Settled]:
         """See ConsumerStore."""
         held = await self._hold(consumer, receipts, lease_s, extends=True)
         rows = [held[each] for each in receipts]
         return self._counted([Settled(_outcome(row, Outcome.EXTENDED), _iso(row["due_at"])) for row in rows])
 
     async def _hold(
-        self, consumer: str, receipts: Sequence[Receipt], for_s: int, *, extends: bool
+        self, consumer: str, receipts: Sequence[Receipt], for_s: float, *, extends: bool
     ) -> Mapping[Receipt, asyncpg.Record]:
         asked = sorted(set(receipts))
         async with self._connection() as connection:

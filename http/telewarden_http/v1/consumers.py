@@ -60,7 +60,7 @@ class ConsumerMissing(ApiError):
 
 
 class ConsumerRoutes:
-    """The handlers. The consumer is the one that the request's key names. answer_timeout_s: for what the store takes."""
+    """The handlers. The consumer is the one that the request's key names. answer_timeout_s: for the store."""
 
     def __init__(self, store: ConsumerStore, wakes: Wakes, *, answer_timeout_s: float = 30.0) -> None:
         self._store, self._wakes = store, wakes

@@ -133,7 +133,7 @@ class Settled:
 class ConsumerStore(Protocol):
     """Keeps consumers. channels, everywhere: those that the key may read. Its methods raise Unavailable."""
 
-    async def lease(self, consumer: str, channels: Channels, *, limit: int, lease_s: int) -> Leased:
+    async def lease(self, consumer: str, channels: Channels, *, limit: int, lease_s: float) -> Leased:
         """Hand out what is due again, then what is new, oldest first. Makes the consumer, at the feed's end."""
         ...
 
@@ -145,11 +145,11 @@ class ConsumerStore(Protocol):
         """Settle deliveries, whatever their age; an outcome for each receipt."""
         ...
 
-    async def return_(self, consumer: str, receipts: Sequence[Receipt], delay_s: int) -> Sequence[Settled]:
+    async def return_(self, consumer: str, receipts: Sequence[Receipt], delay_s: float) -> Sequence[Settled]:
         """Have events served again after a delay; only by who holds the lease."""
         ...
 
-    async def extend(self, consumer: str, receipts: Sequence[Receipt], lease_s: int) -> Sequence[Settled]:
+    async def extend(self, consumer: str, receipts: Sequence[Receipt], lease_s: float) -> Sequence[Settled]:
         """Let leases last so long from now on; only by who holds them."""
         ...
 
