@@ -1,16 +1,21 @@
 """Consumers in the database: what they are handed, and what becomes of it."""
 
+import random
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
+import anyio
 import asyncpg
 import msgspec
 import pytest
 
-from support.feed import CHANNEL, EPOCH, OTHER, WrittenFeed
-from support.servers import Servers
+from support.feed import CHANNEL, EPOCH, OTHER, WrittenFeed, empty_feed
+from support.rivals import Rivals, audited, overlapping, receipts
+from telewarden.sandbox.postgres import EmbeddedPostgres
 from telewarden.storage.consumers import COUNTED, DatabaseConsumers
 from telewarden.storage.database import Database, open_database
 from telewarden.storage.migrate import upgrade
@@ -79,26 +84,29 @@ class Consumer:
         )
 
 
-def receipts(deliveries: Sequence[Delivery]) -> list[Receipt]:
-    return [each.receipt for each in deliveries]
-
-
 def words(settled: Sequence[Settled]) -> list[Outcome]:
     return [each.outcome for each in settled]
 
 
-@pytest.fixture
-async def database(servers: Servers) -> AsyncIterator[Database]:
-    await upgrade(servers.dsn)
-    async with open_database(servers.dsn) as opened:
-        yield opened
+@pytest.fixture(scope="module")
+async def dsn(postgres: EmbeddedPostgres) -> str:
+    await upgrade(postgres.dsn)
+    return postgres.dsn
 
 
 @pytest.fixture
-async def sql(servers: Servers) -> AsyncIterator[Sql]:
-    connection = await asyncpg.connect(servers.dsn)
+async def sql(dsn: str) -> AsyncIterator[Sql]:
+    """To a database with nothing in it."""
+    connection = await asyncpg.connect(dsn)
+    await empty_feed(connection)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def database(dsn: str, sql: Sql) -> AsyncIterator[Database]:
+    async with open_database(dsn) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -241,9 +249,7 @@ async def test_filters(feed: WrittenFeed, consumer: Consumer) -> None:
     # What does not match was looked through too.
     assert (await consumer.state()).position == encode(Position(EPOCH, 7))
     assert await consumer.acknowledge(found) == ["acknowledged"] * 2
-    await consumer.start(
-        Start.BEGINNING, kinds=[Kind.POSTED], sets_channels=True, channels=[str(OTHER)]
-    )
+    await consumer.start(Start.BEGINNING, kinds=[Kind.POSTED], sets_channels=True, channels=[str(OTHER)])
     found = await consumer.get(limit=1)
     assert [(each.channel, each.message_id) for each in found] == [(str(OTHER), 1)]
     await consumer.store.configure(NAME, None, ConsumerChange(sets_channels=True))
@@ -277,7 +283,9 @@ async def test_starts(feed: WrittenFeed, consumer: Consumer) -> None:
     await consumer.start(datetime(2000, 1, 1, tzinfo=UTC))
     in_flight = await consumer.get(limit=2)
     await consumer.start(Start.BEGINNING)
-    assert [each.receipt.position.position for each in await consumer.get()] == [3, 4, 5], "in flight stays so"
+    assert [each.receipt.position.position for each in await consumer.get()] == [3, 4, 5], (
+        "in flight stays so"
+    )
     assert await consumer.acknowledge(in_flight) == ["acknowledged"] * 2
 
 
@@ -362,9 +370,7 @@ async def test_a_limited_key_takes_nothing_from_an_unlimited_one(
     assert await sql.fetchval("select count(*) from telegram_gateway.deliveries where consumer = 'own'") == 1
 
 
-async def test_who_falls_behind_what_is_kept_is_told(
-    feed: WrittenFeed, consumer: Consumer, sql: Sql
-) -> None:
+async def test_who_falls_behind_what_is_kept_is_told(feed: WrittenFeed, consumer: Consumer, sql: Sql) -> None:
     await consumer.start(Start.BEGINNING)
     other = Consumer(consumer.store, sql, "edits", None)
     await other.start(Start.NOW, kinds=[Kind.POSTED], sets_channels=True, channels=None)
@@ -392,7 +398,7 @@ async def test_who_falls_behind_what_is_kept_is_told(
     assert (await consumer.state()).skipped_by_retention
 
 
-async def test_without_a_database_there_are_no_leases(servers: Servers) -> None:
+async def test_without_a_database_there_are_no_leases() -> None:
     async with open_database("postgresql://telegram@127.0.0.1:1/none") as database:
         store = DatabaseConsumers(database)
         with pytest.raises(Unavailable, match="read the feed meanwhile"):
@@ -402,11 +408,11 @@ async def test_without_a_database_there_are_no_leases(servers: Servers) -> None:
 
 
 async def test_the_role_of_the_daemon_has_all_the_rights_that_it_needs(
-    feed: WrittenFeed, servers: Servers, sql: Sql
+    feed: WrittenFeed, dsn: str, sql: Sql
 ) -> None:
     await feed.post(2)
     await sql.execute("alter role telegram login password 'test'")
-    rest = servers.dsn.partition("@")[2]
+    rest = dsn.partition("@")[2]
     async with open_database(f"postgresql://telegram:test@{rest}") as database:
         consumer = Consumer(DatabaseConsumers(database), sql)
         await consumer.start(Start.BEGINNING)
@@ -415,3 +421,33 @@ async def test_the_role_of_the_daemon_has_all_the_rights_that_it_needs(
         assert await consumer.nack([two]) == ["returned"]
         assert (await consumer.state()).lag.waiting == 1
         assert await consumer.store.drop(NAME)
+
+
+async def test_sixteen_instances_compete_and_none_has_what_another_has(
+    feed: WrittenFeed, dsn: str, sql: Sql
+) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    count, chance = 600, random.Random(seed)
+    await audited(sql)
+    rivals = Rivals(NAME, count)
+    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+        # Four processes with four connections each.
+        stores = [DatabaseConsumers(await stack.enter_async_context(open_database(dsn))) for _ in range(4)]
+        await stores[0].configure(NAME, None, ConsumerChange(max_deliveries=1000))
+        for number in range(16):
+            tasks.start_soon(rivals.compete, stores[number % 4], random.Random(seed + number))
+        while feed.position < count:
+            await feed.post(
+                min(chance.randint(1, 20), count - feed.position), chance.choice((CHANNEL, OTHER))
+            )
+            await anyio.sleep(chance.random() / 100)
+        with anyio.fail_after(60):
+            await rivals.done.wait()
+    await sql.execute("drop trigger audit on telegram_gateway.deliveries")
+    assert await overlapping(sql) == []
+    assert [receipt for receipt, times in rivals.received.items() if times > 1] == []
+    assert rivals.acknowledged == Counter(Position(EPOCH, number) for number in range(1, count + 1))
+    assert await sql.fetchval("select count(*) from telegram_gateway.deliveries") == 0
+    for happened in (("ack", "already"), ("nack", "returned"), ("nack", "expired"), ("extend", "extended")):
+        assert rivals.outcomes[happened[0], Outcome(happened[1])], f"{rivals.outcomes}: too tame a test"

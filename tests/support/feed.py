@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from support.pipeline import CHANNELS
 from telewarden.messages import Content, Deleted, Edited, Event, Posted
@@ -15,7 +16,7 @@ EPOCH = 1
 
 @dataclass
 class WrittenFeed:
-    """Writes events as the writer does. position: of the newest. Times are microseconds: by default an event a second."""
+    """Writes events as the writer does. position: of the newest. Times are microseconds; an event a second."""
 
     database: Database
     position: int = 0
@@ -54,3 +55,12 @@ class WrittenFeed:
         async with self.database.writing() as connection:
             await write_batch(connection, records, EPOCH)
         self.position += len(records)
+
+
+async def empty_feed(connection: Any) -> None:
+    """Forget all messages and consumers of a database that has the schema."""
+    await connection.execute(
+        "truncate telegram_gateway.messages, telegram_gateway.message_keys, telegram_gateway.message_changes,"
+        " telegram_gateway.message_revisions, telegram_gateway.acknowledgements, telegram_gateway.consumers,"
+        " telegram_gateway.deliveries; update telegram_gateway.feed_floor set epoch = 0, position = 0"
+    )
