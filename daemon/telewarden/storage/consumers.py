@@ -113,8 +113,7 @@ class DatabaseConsumers:
 
     async def give_back(self, consumer: str, receipts: Sequence[Receipt]) -> None:
         """See ConsumerStore."""
-        async with self._connection() as connection:
-            await connection.execute(statement("consumer_give_back"), consumer, *_columns(receipts))
+        await self._hold(consumer, receipts, 0, "undo")
         self.returned.fire()
 
     async def acknowledge(self, consumer: str, receipts: Sequence[Receipt]) -> list[Settled]:
@@ -139,23 +138,23 @@ class DatabaseConsumers:
 
     async def return_(self, consumer: str, receipts: Sequence[Receipt], delay_s: float) -> list[Settled]:
         """See ConsumerStore."""
-        held = await self._hold(consumer, receipts, delay_s, extends=False)
+        held = await self._hold(consumer, receipts, delay_s, "return")
         self.returned.fire()
         return self._counted([Settled(_outcome(held[each], Outcome.RETURNED)) for each in receipts])
 
     async def extend(self, consumer: str, receipts: Sequence[Receipt], lease_s: float) -> list[Settled]:
         """See ConsumerStore."""
-        held = await self._hold(consumer, receipts, lease_s, extends=True)
+        held = await self._hold(consumer, receipts, lease_s, "extend")
         rows = [held[each] for each in receipts]
         return self._counted([Settled(_outcome(row, Outcome.EXTENDED), _iso(row["due_at"])) for row in rows])
 
     async def _hold(
-        self, consumer: str, receipts: Sequence[Receipt], for_s: float, *, extends: bool
+        self, consumer: str, receipts: Sequence[Receipt], for_s: float, what: str
     ) -> Mapping[Receipt, asyncpg.Record]:
         asked = sorted(set(receipts))
         async with self._connection() as connection:
             rows = await connection.fetch(
-                statement("consumer_hold"), consumer, *_columns(asked), timedelta(seconds=for_s), extends
+                statement("consumer_hold"), consumer, *_columns(asked), timedelta(seconds=for_s), what
             )
         self.counts.died += sum(row["died"] for row in rows)
         return {Receipt(Position(row["epoch"], row["position"]), row["deliveries"]): row for row in rows}

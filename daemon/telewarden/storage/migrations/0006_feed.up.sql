@@ -178,7 +178,10 @@ create function telegram_gateway.lease_deliveries(
     epoch bigint, "position" bigint, kind text, channel_id text, message_id bigint, changed_at timestamptz,
     deliveries integer, due_at timestamptz,
     at_epoch bigint, at_position bigint, channels text[], kinds text[], died integer, again_in_s float8, more boolean
-) language plpgsql as $$
+) language plpgsql
+    -- Deliveries come and go by the thousand: a plan that was made while there were none must hold for many. So they are
+    -- read by an index, and changed one by one by their whole key, here and below.
+    set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     c telegram_gateway.consumers;
@@ -186,6 +189,7 @@ declare
     next_due timestamptz;
     head record;
     low record;
+    due record;
     room integer := at_most;
     found_new integer := 0;
     count_died integer := 0;
@@ -225,34 +229,35 @@ begin
             c.position := low.position;
         end if;
 
-        with over as (
+        for due in
             select d.epoch, d.position from telegram_gateway.deliveries d
             where d.consumer = of_consumer and d.dead_at is null and d.due_at <= moment
                 and d.deliveries - d.forgiven >= c.max_deliveries
             order by d.epoch, d.position limit 1000
             for update skip locked
-        )
-        update telegram_gateway.deliveries d set dead_at = moment, is_leased = false from over
-        where d.consumer = of_consumer and d.epoch = over.epoch and d.position = over.position;
-        get diagnostics count_died = row_count;
+        loop
+            update telegram_gateway.deliveries d set dead_at = moment, is_leased = false
+            where d.consumer = of_consumer and d.epoch = due.epoch and d.position = due.position;
+            count_died := count_died + 1;
+        end loop;
 
         -- What is locked is just being acknowledged, returned or extended.
-        return query
-        with due as (
+        for due in
             select d.epoch, d.position from telegram_gateway.deliveries d
             where d.consumer = of_consumer and d.dead_at is null and d.due_at <= moment
                 and d.deliveries - d.forgiven < c.max_deliveries
                 and (readable is null or d.channel_id = any(readable))
             order by d.epoch, d.position limit at_most
             for update skip locked
-        )
-        update telegram_gateway.deliveries d
-        set deliveries = d.deliveries + 1, due_at = moment + lease, is_leased = true
-        from due where d.consumer = of_consumer and d.epoch = due.epoch and d.position = due.position
-        returning d.epoch, d.position, d.kind, d.channel_id, d.message_id, d.changed_at, d.deliveries, d.due_at,
-            null::bigint, null::bigint, null::text[], null::text[], 0, null::float8, false;
-        get diagnostics found_new = row_count;
-        room := room - found_new;
+        loop
+            return query
+            update telegram_gateway.deliveries d
+            set deliveries = d.deliveries + 1, due_at = moment + lease, is_leased = true
+            where d.consumer = of_consumer and d.epoch = due.epoch and d.position = due.position
+            returning d.epoch, d.position, d.kind, d.channel_id, d.message_id, d.changed_at, d.deliveries, d.due_at,
+                null::bigint, null::bigint, null::text[], null::text[], 0, null::float8, false;
+            room := room - 1;
+        end loop;
 
         if room > 0 then
             -- One statement, so that the feed's end and what comes before it are of one snapshot. What the filter takes
@@ -329,20 +334,44 @@ end $$;
 -- settle the same cannot wait for each other.
 create function telegram_gateway.settle_deliveries(of_consumer text, epochs bigint[], positions bigint[])
 returns table (epoch bigint, "position" bigint) language plpgsql
-    security definer set search_path = telegram_gateway, pg_temp as $$
+    security definer set search_path = telegram_gateway, pg_temp set enable_seqscan = off as $$
 #variable_conflict use_column
+declare
+    asked record;
 begin
-    return query
-    with held as (
-        select d.epoch, d.position from unnest(epochs, positions) as asked (epoch, position)
-        join telegram_gateway.deliveries d
-            on d.consumer = of_consumer and d.epoch = asked.epoch and d.position = asked.position
-        order by d.epoch, d.position
-        for update of d
-    )
-    delete from telegram_gateway.deliveries d using held
-    where d.consumer = of_consumer and d.epoch = held.epoch and d.position = held.position
-    returning d.epoch, d.position;
+    for asked in select a.epoch, a.position from unnest(epochs, positions) as a (epoch, position) order by 1, 2 loop
+        return query
+        delete from telegram_gateway.deliveries d
+        where d.consumer = of_consumer and d.epoch = asked.epoch and d.position = asked.position
+        returning d.epoch, d.position;
+    end loop;
+end $$;
+
+-- 'extend' leases of a consumer from now on, or 'return' what is leased, to be served again after that time: only leases
+-- that last still. 'undo' the ones of what never arrived: these do not count. numbers: which delivery of each. One that was
+-- handed out too often and is returned becomes a dead letter. Locks in the order in which settle_deliveries does.
+create function telegram_gateway.hold_deliveries(
+    of_consumer text, epochs bigint[], positions bigint[], numbers integer[], hold interval, what text
+) returns table (epoch bigint, "position" bigint, deliveries integer, due_at timestamptz, died boolean) language plpgsql
+    set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    asked record;
+    most constant integer := (select c.max_deliveries from telegram_gateway.consumers c where c.name = of_consumer);
+begin
+    for asked in
+        select a.epoch, a.position, a.number from unnest(epochs, positions, numbers) as a (epoch, position, number)
+        order by 1, 2
+    loop
+        return query
+        update telegram_gateway.deliveries d set
+            due_at = now() + hold, is_leased = what = 'extend',
+            forgiven = d.forgiven + (what = 'undo')::integer,
+            dead_at = case when what = 'return' and d.deliveries - d.forgiven >= most then now() end
+        where d.consumer = of_consumer and d.epoch = asked.epoch and d.position = asked.position
+            and d.deliveries = asked.number and d.is_leased and d.dead_at is null and (d.due_at > now() or what = 'undo')
+        returning d.epoch, d.position, d.deliveries, d.due_at, d.dead_at is not null;
+    end loop;
 end $$;
 
 -- Make a consumer, or change one: whether it is new. Members that are null keep their value, or get the default; channels
