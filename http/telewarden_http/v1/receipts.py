@@ -37,7 +37,9 @@ def decode(text: str, consumer: str) -> Receipt | None:
     epoch, position, deliveries = _RECEIPT.unpack(packed)
     if position > _MOST or not 0 < deliveries <= _MOST_DELIVERIES:
         return None
-    return Receipt(Position(epoch, position), deliveries)
+    receipt = Receipt(Position(epoch, position), deliveries)
+    # The last character has bits to spare.
+    return receipt if encode(receipt, consumer) == text else None
 
 
 def _check(packed: bytes, consumer: str) -> bytes:
