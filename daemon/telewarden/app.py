@@ -14,6 +14,8 @@ from telewarden.backfill import Backfiller
 from telewarden.cache_admin import CacheAdmin
 from telewarden.channel_admin import ChannelAdmin
 from telewarden.channels import ChannelSet
+from telewarden.consumer_metrics import ConsumerMetrics
+from telewarden.consumer_wakes import PolledWakes
 from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
 from telewarden.fault_injection import WorkerFaults
@@ -29,6 +31,7 @@ from telewarden.storage.cache_keys import CacheKeys
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.cache_verify import CacheVerifier
 from telewarden.storage.changer import JournalChanger
+from telewarden.storage.consumers import DatabaseConsumers
 from telewarden.storage.journal_file import JournalDamaged, JournalError
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
@@ -51,6 +54,7 @@ from telewarden.workers.upkeep import UPKEEP_S, Upkeep
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
 from telewarden_http.app import create_app
+from telewarden_http.v1.consumers import ConsumerRoutes
 from telewarden_supervisors import (
     AnySpec,
     ChildSpec,
@@ -188,6 +192,8 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         intake_settings(settings),
         IntakeLags(registry),
     )
+    consumers = DatabaseConsumers(database)
+    registry.register(ConsumerMetrics(consumers.counts))
     app = create_app(
         reader=reader,
         acknowledger=acknowledger,
@@ -198,6 +204,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         health=health,
         settings=api_settings(settings),
         registry=registry,
+        groups=[ConsumerRoutes(consumers, PolledWakes(consumers.returned))],
     )
     api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
     health_worker = HealthWorker(health, database, journal, notifier)

@@ -8,12 +8,15 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from telewarden import logs
+from telewarden.consumer_metrics import ConsumerMetrics
+from telewarden.consumer_wakes import PolledWakes
 from telewarden.metrics import CacheErrors, ServingMetrics
 from telewarden.notify import Notifier
 from telewarden.reload import Taker
 from telewarden.serving_health import ServingHealth
 from telewarden.settings import Settings
 from telewarden.storage.answers import Answers
+from telewarden.storage.consumers import DatabaseConsumers
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
 from telewarden.storage.shared_cache import SharedCache
 from telewarden.storage.shared_changer import SharedChanger
@@ -28,6 +31,7 @@ from telewarden.workers.health import HealthWorker
 from telewarden.workers.shared import SharedCacheWorker
 from telewarden_http.app import create_app
 from telewarden_http.protocols import SyncedChannel, SyncRequest, Unavailable
+from telewarden_http.v1.consumers import ConsumerRoutes
 from telewarden_supervisors import AnySpec, LoopBlocked, LoopWatch, Supervisor
 
 log = structlog.get_logger(__name__)
@@ -69,6 +73,8 @@ def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) ->
     registry.register(metrics)
     if cache is not None:
         registry.register(CacheErrors(cache))
+    consumers = DatabaseConsumers(database)
+    registry.register(ConsumerMetrics(consumers.counts))
     app = create_app(
         reader=SharedReader(
             database,
@@ -86,6 +92,7 @@ def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) ->
         health=health,
         settings=api_settings(settings),
         registry=registry,
+        groups=[ConsumerRoutes(consumers, PolledWakes(consumers.returned))],
     )
     api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
     health_worker = HealthWorker(health, database, None, notifier)
