@@ -110,7 +110,9 @@ class Following:
         """What an Ask gave."""
         self._backoff.succeeded()
         if self._placed and not page.events and page.next == self._cursor:
-            self._pause_s = empty_pause_s(self._wait_s, now_s - self._asked_s)
+            # More that cannot be read yet is not asked for without pause either.
+            took_s = now_s - self._asked_s
+            self._pause_s = _EMPTY_PAUSE_S if page.more else empty_pause_s(self._wait_s, took_s)
         self._placed = True
         self._page = page
         self._events.extend(page.events)
