@@ -19,6 +19,7 @@ ACKS_MOST: Final = 100
 """Acknowledgements that wait to be sent together."""
 UNCONFIRMED_MOST: Final = 1000
 """With so many not confirmed nothing more is handed out, until the server answers again."""
+_CLOSING_WAIT_S: Final = 1.0
 _RENEWALS: Final = 3
 """How often a lease is renewed in its length."""
 
@@ -70,6 +71,7 @@ class Ledger:
         self._acks: dict[str, _Done] = {}
         self._backs: dict[str, int] = {}
         self._not_before_s = -math.inf
+        self._look_s = math.inf  # no lease is to be renewed earlier
         self._closing = False
         self._abandoned = False
 
@@ -88,12 +90,13 @@ class Ledger:
         """There is nothing more that the server is to be told."""
         return self._abandoned or (not self._acks and not self._backs)
 
-    def received(self, deliveries: Iterable[Delivery], asked_s: float) -> None:
-        """What a poll gave. asked_s: when it was answered at the earliest, so that no lease is thought too long."""
+    def received(self, deliveries: Iterable[Delivery], now_s: float) -> None:
+        """What a poll gave, just now."""
         at_work = {held.delivery.id: held for held in self._held.values()}
         done = {each.event_id: each for each in self._acks.values()}
         for delivery in deliveries:
-            ends_s, renew_s = asked_s + self._lease_s, asked_s + self._lease_s / _RENEWALS
+            ends_s, renew_s = now_s + self._lease_s, now_s + self._lease_s / _RENEWALS
+            self._look_s = min(self._look_s, renew_s)
             if (finished := done.get(delivery.id)) is not None:
                 # Served again before the server knew that it is done: this receipt is acknowledged too.
                 self._acks.setdefault(delivery.receipt, finished)
@@ -152,21 +155,20 @@ class Ledger:
         """The next request, or in how many seconds to ask for it; infinity if only something new can make one."""
         if now_s < self._not_before_s:
             return self._not_before_s - now_s
-        for held in self._held.values():
-            if held.ends_s <= now_s and held.delivery.leased:
-                held.delivery.leased = False
-        if expiring := [receipt for receipt, held in self._held.items() if held.renew_s <= now_s]:
-            return self._chore(Duty.RENEW, expiring, now_s)
+        if self._look_s <= now_s:
+            expiring = self._expiring(now_s)
+            if expiring:
+                return self._chore(Duty.RENEW, expiring, now_s)
         if self._acks and self._is_time(now_s):
             return self._chore(Duty.ACKNOWLEDGE, self._acks, now_s)
         if self._backs:
             delay_s = next(iter(self._backs.values()))
             same = [receipt for receipt, delay in self._backs.items() if delay == delay_s]
             return self._chore(Duty.GIVE_BACK, same, now_s, delay_s)
-        moments = [held.renew_s for held in self._held.values()]
+        due_s = self._look_s
         if self._acks:
-            moments.append(next(iter(self._acks.values())).at_s + self._ack_within_s)
-        return min(moments, default=math.inf) - now_s
+            due_s = min(due_s, next(iter(self._acks.values())).at_s + self._ack_within_s)
+        return due_s - now_s
 
     def settled(self, chore: Chore, outcomes: Sequence[Outcome], now_s: float) -> list[Outcome]:
         """The server's answer. Gives the outcomes that somebody should hear of: receipts that it does not know, and
@@ -197,9 +199,21 @@ class Ledger:
         """A chore was not answered. It is due again after a while; a renewal waits no longer than a fraction of a
         lease, unless the server asks for more."""
         wait_s = self._backoff.failed(error)
-        if error.retry_after_s is None and not self._closing:
-            wait_s = min(wait_s, self._lease_s / (2 * _RENEWALS))
+        if error.retry_after_s is None:
+            wait_s = min(wait_s, _CLOSING_WAIT_S if self._closing else self._lease_s / (2 * _RENEWALS))
         self._not_before_s = now_s + wait_s
+
+    def _expiring(self, now_s: float) -> list[str]:
+        """Receipts whose leases are to be renewed; and when to look again, if there are none."""
+        found = []
+        for receipt, held in self._held.items():
+            if held.ends_s <= now_s:
+                held.delivery.leased = False
+            if held.renew_s <= now_s:
+                found.append(receipt)
+        if not found:
+            self._look_s = min((held.renew_s for held in self._held.values()), default=math.inf)
+        return found
 
     def _is_time(self, now_s: float) -> bool:
         oldest_s = next(iter(self._acks.values())).at_s
