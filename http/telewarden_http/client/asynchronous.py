@@ -227,7 +227,7 @@ class AsyncClient:
                             page = await self._ask(step.call)
                         except ClientError as error:
                             place.failed(error)
-                            _log.warning("asking again later: %s", error)
+                            _log.log(place.log_level, "asking again later: %s", error)
                         else:
                             place.answered(page, anyio.current_time())
                     case Pause():

@@ -123,8 +123,9 @@ class AsyncDeliveries:
         try:
             found = await self._ask(consuming.poll)
         except Transient as error:
-            _log.warning("polling again later: %s", error)
-            await self._rest(consuming.backoff.failed(error))
+            pause_s = consuming.backoff.failed(error)
+            _log.log(consuming.backoff.log_level, "polling again later: %s", error)
+            await self._rest(pause_s)
             return
         consuming.backoff.succeeded()
         now_s = anyio.current_time()
@@ -168,8 +169,8 @@ class AsyncDeliveries:
         try:
             outcomes = await self._ask(chore.call)
         except Transient as error:
-            _log.warning("trying again later: %s", error)
             self._ledger.failed(error, anyio.current_time())
+            _log.log(self._ledger.log_level, "%s: trying again later: %s", chore.duty.value, error)
             return
         told = self._ledger.settled(chore, outcomes, anyio.current_time())
         self._tell()

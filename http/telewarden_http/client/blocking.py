@@ -226,7 +226,7 @@ class Client:
                             page = self._ask(step.call)
                         except ClientError as error:
                             place.failed(error)
-                            _log.warning("asking again later: %s", error)
+                            _log.log(place.log_level, "asking again later: %s", error)
                         else:
                             place.answered(page, time.monotonic())
                     case Pause():

@@ -114,8 +114,9 @@ class Deliveries:
         try:
             found = self._ask(consuming.poll)
         except Transient as error:
-            _log.warning("polling again later: %s", error)
-            self._rest(consuming.backoff.failed(error))
+            pause_s = consuming.backoff.failed(error)
+            _log.log(consuming.backoff.log_level, "polling again later: %s", error)
+            self._rest(pause_s)
             return
         consuming.backoff.succeeded()
         with self._changed:
@@ -136,9 +137,10 @@ class Deliveries:
                 try:
                     outcomes = self._ask(chore.call)
                 except Transient as error:
-                    _log.warning("trying again later: %s", error)
                     with self._changed:
                         self._ledger.failed(error, time.monotonic())
+                        level = self._ledger.log_level
+                    _log.log(level, "%s: trying again later: %s", chore.duty.value, error)
                     continue
                 with self._changed:
                     told = self._ledger.settled(chore, outcomes, time.monotonic())

@@ -85,6 +85,11 @@ class Following:
         """The token that is still to be saved when the caller stops; what it has in hand is not counted as done."""
         return self._cursor if self._keeps and self._placed and self._cursor != self._kept else None
 
+    @property
+    def log_level(self) -> int:
+        """As `Backoff.log_level`, of the last failure that was waited out."""
+        return self._backoff.log_level
+
     def step(self, now_s: float) -> Step:
         """What to do next. now_s: of a clock that never goes back."""
         if self._in_hand is not None:

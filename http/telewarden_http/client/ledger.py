@@ -27,9 +27,9 @@ _RENEWALS: Final = 3
 class Duty(enum.Enum):
     """What the server is told."""
 
-    ACKNOWLEDGE = enum.auto()
-    GIVE_BACK = enum.auto()
-    RENEW = enum.auto()
+    ACKNOWLEDGE = "acknowledgement"
+    GIVE_BACK = "giving back"
+    RENEW = "renewal of leases"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,11 @@ class Ledger:
     def is_full(self) -> bool:
         """Too much is done that the server does not know yet."""
         return len(self._acks) >= UNCONFIRMED_MOST
+
+    @property
+    def log_level(self) -> int:
+        """As `Backoff.log_level`, of the last chore that failed."""
+        return self._backoff.log_level
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """How long to wait before the same is asked again."""
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Backoff:
         self._retry = retry
         self._uniform = uniform
         self._failures = 0
+
+    @property
+    def log_level(self) -> int:
+        """How much the last failure is worth telling: only the first in a row is news."""
+        return logging.WARNING if self._failures == 1 else logging.INFO
 
     def succeeded(self) -> None:
         """The next failure is a first one again."""

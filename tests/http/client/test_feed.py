@@ -1,5 +1,6 @@
 """Following the feed: everything once and in order, whatever happens on the way."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,16 @@ def test_a_place_that_cannot_be_kept_is_told(use: Use, tmp_path: Path, api: Fake
     api.post(*TEXTS)
     with pytest.raises(CursorFileUnusable, match="cannot be kept"):
         use.feed(api, cursor=tmp_path / "nowhere" / "place", until_caught_up=True)
+
+
+def test_of_an_outage_only_the_beginning_is_a_warning(
+    use: Use, api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.post(*TEXTS)
+    api.fault("/v1/feed", *[Fault(status=503)] * 3, Fault(), *[Fault(refused=True)] * 3)
+    with caplog.at_level(logging.WARNING, "telewarden_http.client"):
+        use.feed(api, limit=4, until_caught_up=True)
+    assert [record.message for record in caplog.records] == [
+        "asking again later: as the test wants it",
+        "asking again later: nobody answers at http://fake/: Connection refused",
+    ]
