@@ -74,6 +74,10 @@ class AsyncClient:
         """The channels that the key may read."""
         return await self._ask(calls.channels())
 
+    async def now(self) -> str:
+        """Where the feed ends at present, to be given to `feed` as `after`."""
+        return (await self._ask(calls.now())).next
+
     def feed(
         self,
         *,

@@ -79,6 +79,10 @@ class Client:
         """The channels that the key may read."""
         return self._ask(calls.channels())
 
+    def now(self) -> str:
+        """Where the feed ends at present, to be given to `feed` as `after`."""
+        return self._ask(calls.now()).next
+
     def feed(
         self,
         *,

@@ -104,6 +104,11 @@ def feed(
     return Call("GET", "/v1/feed", _read_page, query, wait_s=wait_s)
 
 
+def now() -> Call[FeedPage]:
+    """Nothing of the feed but where it ends at present, as `next`."""
+    return feed("now", channels=None, kinds=tuple(Kind), limit=1, wait_s=0)
+
+
 def messages(*, limit: int, lease_s: int, wait_s: int) -> Call[list[Delivery]]:
     """What waits for this consumer, leased to it."""
     query = {"wait": str(wait_s), "limit": str(limit), "lease": str(lease_s)}

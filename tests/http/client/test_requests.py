@@ -149,6 +149,12 @@ def test_the_old_contract(api: FakeApi) -> None:
         assert api.asked[-1].path == f"/v1/messages/{CHANNEL}/seen"
 
 
+def test_now_is_where_the_feed_ends(api: FakeApi) -> None:
+    ids = api.post("one", "two")
+    with client(api) as it:
+        assert it.now() == ids[-1]
+
+
 def test_a_consumer_is_configured_and_looked_at(api: FakeApi) -> None:
     api.post("one")
     with client(api) as it:
@@ -181,6 +187,7 @@ def test_both_clients_ask_the_same(backend: str) -> None:
         api.post("one", "two")
     with client(blocking) as it:
         it.channels()
+        it.now()
         it.configure_consumer(start="now")
         it.consumer(), it.consumers(), it.dead_letters(limit=5, after="token"), it.retry_dead_letters(["1.1"])
         it.lease(limit=1, lease_s=5)
@@ -191,6 +198,7 @@ def test_both_clients_ask_the_same(backend: str) -> None:
     async def use() -> None:
         async with AsyncClient("http://fake", KEY, http_transport=FakeTransport(tasks)) as it:
             await it.channels()
+            await it.now()
             await it.configure_consumer(start="now")
             await it.consumer()
             await it.consumers()
