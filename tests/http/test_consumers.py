@@ -139,11 +139,14 @@ class FakeWakes:
     waited: list[tuple[Position, Channels, tuple[str, ...]]] = field(default_factory=list)
     waiting: anyio.Event = field(default_factory=anyio.Event)
     news: anyio.Event = field(default_factory=anyio.Event)
+    reached: Position = BEGINNING
 
-    async def wait(self, after: Position, channels: Channels, kinds: Collection[str]) -> None:
+    async def wait(self, after: Position, channels: Channels, kinds: Collection[str]) -> Position:
         self.waited.append((after, channels, tuple(kinds)))
         self.waiting.set()
         await self.news.wait()
+        self.news = anyio.Event()
+        return self.reached
 
 
 @dataclass
@@ -310,8 +313,17 @@ async def test_a_consumer_is_shown_and_set(consumers: Consumers) -> None:
         answer = await consumers.send("PUT", "/v1/consumer", body)
         assert (answer.status, answer.json["name"]) == (201, NAME)
         assert consumers.store.asked[-2] == ("configure", NAME, None, change)
-    for wrong in ({"channels": ["x"]}, {"channels": []}, {"channels": [str(2**63)]}, {"kinds": []}, {"kinds": ["new"]},
-                  {"maxDeliveries": 0}, {"start": "soon"}, {"name": "x"}):  # fmt: skip
+    wrong_ones: list[dict[str, object]] = [
+        {"channels": ["x"]},
+        {"channels": []},
+        {"channels": [str(2**63)]},
+        {"kinds": []},
+        {"kinds": ["new"]},
+        {"maxDeliveries": 0},
+        {"start": "soon"},
+        {"name": "x"},
+    ]
+    for wrong in wrong_ones:
         assert problem(await consumers.send("PUT", "/v1/consumer", wrong), 400)
     consumers.store.error = UnknownChannel("channel -1001 is none that this gateway takes in")
     assert "-1001" in problem(await consumers.send("PUT", "/v1/consumer", {"channels": ["-1001"]}), 404)
@@ -366,6 +378,14 @@ async def test_a_long_poll_is_woken_by_news(consumers: Consumers) -> None:
             consumers.wakes.news.set()
     assert len(answers[0].json["messages"]) == 1
     assert consumers.wakes.waited == [(Position(1, 5), frozenset({"-1001"}), ("posted",))]
+
+
+async def test_an_event_that_is_not_handed_out_wakes_once(consumers: Consumers) -> None:
+    consumers.wakes.reached = Position(1, 9)
+    consumers.wakes.news.set()
+    with anyio.fail_after(10):
+        await consumers.get("/v1/messages", wait="1")
+    assert [after for after, _, _ in consumers.wakes.waited] == [Position(1, 5), Position(1, 9)]
 
 
 async def test_a_long_poll_is_woken_when_something_is_due(consumers: Consumers) -> None:

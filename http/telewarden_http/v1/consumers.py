@@ -44,6 +44,7 @@ from telewarden_http.v1.consumers_shapes import (
     Retry,
 )
 from telewarden_http.v1.requests import parse_body, parse_query
+from telewarden_http.v1.token import Position
 
 RECHECK_S = 2.0
 """How long a long poll relies on being woken, in seconds; what another process gives back wakes nobody here."""
@@ -158,7 +159,7 @@ class ConsumerRoutes:
         """`GET /v1/messages`"""
         query = parse_query(MessagesQuery)
         who, stopping = principal(), stopping_of(current_app)
-        started = anyio.current_time()
+        started, seen = anyio.current_time(), token.BEGINNING
         while True:
             leased = await self._lease(who, query)
             waited_s = anyio.current_time() - started
@@ -167,7 +168,7 @@ class ConsumerRoutes:
             ):
                 break
             if not leased.more:
-                await self._news(leased, query.wait - waited_s, stopping)
+                seen = await self._news(leased, seen, query.wait - waited_s, stopping)
                 if stopping.begun:
                     leased = _NOTHING
                     break
@@ -180,13 +181,17 @@ class ConsumerRoutes:
             )
         )
 
-    async def _news(self, leased: Leased, most_s: float, stopping: Stopping) -> None:
-        """Until there may be something to hand out, or it is time to answer."""
+    async def _news(self, leased: Leased, seen: Position, most_s: float, stopping: Stopping) -> Position:
+        """Until there may be something to hand out, or it is time to answer. Gives the position up to which whoever
+        looks then has seen everything."""
         pause_s = min(most_s, RECHECK_S)
         if leased.again_in_s is not None:
             pause_s = min(pause_s, max(leased.again_in_s, _DUE_S))
-        with stopping.waiting(pause_s):
-            await self._wakes.wait(leased.position, leased.channels, leased.kinds)
+        # An event in memory that the database does not hand out, for whatever reason, wakes once.
+        after = max(leased.position, seen)
+        with stopping.waiting(pause_s) as wait:
+            reached = await self._wakes.wait(after, leased.channels, leased.kinds)
+        return after if wait.cancelled_caught else reached
 
     async def _lease(self, who: Principal, query: MessagesQuery) -> Leased:
         """Hand something out. It is not cut off half-way: where the client goes away meanwhile, what it would have got
