@@ -7,11 +7,12 @@ from typing import Any
 import anyio
 import msgspec
 from msgspec import UNSET
-from quart import Response, current_app
+from quart import Response, current_app, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from telewarden_http.auth import Principal, Scope
 from telewarden_http.errors import ApiError, BadRequest
-from telewarden_http.protocols import RequestRefused, Unavailable
+from telewarden_http.protocols import RequestRefused, Unavailable, UnknownChannel
 from telewarden_http.responses import json_response
 from telewarden_http.routing import Operation, Route, principal
 from telewarden_http.stopping import Stopping, stopping_of
@@ -157,6 +158,9 @@ class ConsumerRoutes:
 
     async def messages(self) -> Response:
         """`GET /v1/messages`"""
+        if request.method == "HEAD":
+            # It would lease messages that nobody gets to see.
+            raise MethodNotAllowed(["GET"])
         query = parse_query(MessagesQuery)
         who, stopping = principal(), stopping_of(current_app)
         started, seen = anyio.current_time(), token.BEGINNING
@@ -335,7 +339,7 @@ def _event(delivery: Delivery, consumer: str) -> dict[str, Any]:
 def _change(asked: ConsumerSettings) -> ConsumerChange:
     channels = None if asked.channels is UNSET else asked.channels
     if channels is not None and any(not -(2**63) <= int(channel) < 2**63 for channel in channels):
-        raise BadRequest('"channels" must hold ids of channels, which are 64-bit integers')
+        raise UnknownChannel("a channel's id is a 64-bit integer; there is none beyond that")
     return ConsumerChange(
         sets_channels=asked.channels is not UNSET,
         channels=channels,
@@ -354,4 +358,10 @@ def _start(word: str) -> Start | datetime:
         raise BadRequest(
             f'"start" must be "now", "beginning" or a time such as 2025-03-01T12:00:00Z, not "{word}"'
         ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        # A zone's hours beyond the first or the last year.
+        return moment.replace(tzinfo=UTC)
