@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,11 +140,14 @@ class FakeWakes:
     waited: list[tuple[Position, Channels, tuple[str, ...]]] = field(default_factory=list)
     waiting: anyio.Event = field(default_factory=anyio.Event)
     news: anyio.Event = field(default_factory=anyio.Event)
+    reached: Position = BEGINNING
 
-    async def wait(self, after: Position, channels: Channels, kinds: Collection[str]) -> None:
+    async def wait(self, after: Position, channels: Channels, kinds: Collection[str]) -> Position:
         self.waited.append((after, channels, tuple(kinds)))
         self.waiting.set()
         await self.news.wait()
+        self.news = anyio.Event()
+        return self.reached
 
 
 @dataclass
@@ -184,6 +188,13 @@ def problem(answer: Answer, status: int) -> str:
     return detail
 
 
+def test_every_route_is_described_by_shapes_that_have_a_schema(consumers: Consumers) -> None:
+    for route in ConsumerRoutes(consumers.store, consumers.wakes).routes():
+        assert route.operation is not None
+        shapes = [route.operation.query, route.operation.body, *route.operation.answers.values()]
+        assert msgspec.json.schema_components([shape for shape in shapes if isinstance(shape, type)])
+
+
 async def test_messages_are_handed_out_with_receipts(consumers: Consumers) -> None:
     consumers.store.hands_out = [leased(delivery(7, 2))]
 
@@ -207,6 +218,12 @@ async def test_messages_are_handed_out_with_receipts(consumers: Consumers) -> No
     }
     assert consumers.store.asked == [("lease", NAME, None, 5, 60)]
     assert (await consumers.api.ask("GET", "/v1/messages", headers={})).status == 401
+
+
+async def test_nothing_is_leased_to_who_asks_for_the_headers_alone(consumers: Consumers) -> None:
+    answer = await consumers.api.ask("HEAD", "/v1/messages")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET")
+    assert consumers.store.asked == []
 
 
 @pytest.mark.parametrize(
@@ -304,15 +321,25 @@ async def test_a_consumer_is_shown_and_set(consumers: Consumers) -> None:
         ({"kinds": ["deleted", "edited", "deleted"]}, ConsumerChange(kinds=[Kind.DELETED, Kind.EDITED])),
         ({"maxDeliveries": 3, "start": "beginning"}, ConsumerChange(max_deliveries=3, start=Start.BEGINNING)),
         ({"start": "2026-01-02T03:04:05Z"}, ConsumerChange(start=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))),
+        ({"start": "0001-01-01T00:00:00+14:00"}, ConsumerChange(start=datetime(1, 1, 1, tzinfo=UTC))),
         ({"start": "2026-01-02T03:04:05"}, ConsumerChange(start=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))),
     ]
     for body, change in sent:
         answer = await consumers.send("PUT", "/v1/consumer", body)
         assert (answer.status, answer.json["name"]) == (201, NAME)
         assert consumers.store.asked[-2] == ("configure", NAME, None, change)
-    for wrong in ({"channels": ["x"]}, {"channels": []}, {"channels": [str(2**63)]}, {"kinds": []}, {"kinds": ["new"]},
-                  {"maxDeliveries": 0}, {"start": "soon"}, {"name": "x"}):  # fmt: skip
+    wrong_ones: list[dict[str, object]] = [
+        {"channels": ["x"]},
+        {"channels": []},
+        {"kinds": []},
+        {"kinds": ["new"]},
+        {"maxDeliveries": 0},
+        {"start": "soon"},
+        {"name": "x"},
+    ]
+    for wrong in wrong_ones:
         assert problem(await consumers.send("PUT", "/v1/consumer", wrong), 400)
+    assert problem(await consumers.send("PUT", "/v1/consumer", {"channels": [str(2**63)]}), 404)
     consumers.store.error = UnknownChannel("channel -1001 is none that this gateway takes in")
     assert "-1001" in problem(await consumers.send("PUT", "/v1/consumer", {"channels": ["-1001"]}), 404)
     consumers.store.error, consumers.store.state_ = None, None
@@ -366,6 +393,14 @@ async def test_a_long_poll_is_woken_by_news(consumers: Consumers) -> None:
             consumers.wakes.news.set()
     assert len(answers[0].json["messages"]) == 1
     assert consumers.wakes.waited == [(Position(1, 5), frozenset({"-1001"}), ("posted",))]
+
+
+async def test_an_event_that_is_not_handed_out_wakes_once(consumers: Consumers) -> None:
+    consumers.wakes.reached = Position(1, 9)
+    consumers.wakes.news.set()
+    with anyio.fail_after(10):
+        await consumers.get("/v1/messages", wait="1")
+    assert [after for after, _, _ in consumers.wakes.waited] == [Position(1, 5), Position(1, 9)]
 
 
 async def test_a_long_poll_is_woken_when_something_is_due(consumers: Consumers) -> None:

@@ -25,7 +25,8 @@ class WrittenFeed:
 
     async def post(self, count: int = 1, channel: int = CHANNEL) -> list[int]:
         """New messages in one batch; their ids."""
-        events, ids = [], []
+        events: list[Event] = []
+        ids: list[int] = []
         for _ in range(count):
             self.messages[channel] += 1
             ids.append(self.messages[channel])

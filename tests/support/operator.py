@@ -18,6 +18,7 @@ WORKERS = (
     "warmer",
     "writer",
     "channels",
+    "feed",
     "api",
     "listener",
     "upkeep",

@@ -61,20 +61,26 @@ class Rivals:
     async def compete(self, store: DatabaseConsumers, chance: random.Random) -> None:
         """One instance, until every event is acknowledged: it does its work, or gives back, or dies over it."""
         held: list[Delivery] = []
+        late: list[tuple[float, Delivery]] = []
         while not self.done.is_set():
             leased = await store.lease(self.consumer, None, limit=chance.randint(1, 8), lease_s=LEASE_S)
             self.received.update(each.receipt for each in leased.deliveries)
+            over = [each for since_s, each in late if anyio.current_time() > since_s + 1.5 * LEASE_S]
+            late = [each for each in late if each[1] not in over]
+            await self._return(store, over[::2], 0)
+            await self._acknowledge(store, over[1::2])
             if not leased.deliveries and not held:
                 with anyio.move_on_after(min(leased.again_in_s or 0.05, 0.05)):
                     await self.done.wait()
             work = [*held, *leased.deliveries]
             held = []
             fates: dict[str, list[Delivery]] = {
-                name: [] for name in ("ack", "nack", "delay", "extend", "die")
+                name: [] for name in ("ack", "nack", "delay", "extend", "late", "die")
             }
             for each in work:
-                fates[chance.choices(list(fates), (60, 8, 6, 8, 18))[0]].append(each)
+                fates[chance.choices(list(fates), (58, 8, 6, 8, 10, 10))[0]].append(each)
             await self._acknowledge(store, fates["ack"] + chance.sample(fates["ack"], len(fates["ack"]) // 3))
+            late += [(anyio.current_time(), each) for each in fates["late"]]
             await self._return(store, fates["nack"], 0)
             await self._return(store, fates["delay"], 0.03)
             if fates["extend"]:

@@ -298,10 +298,11 @@ class Database:
                 statement("serve_channels"), list(served), list(served.values()), list(no_more)
             )
 
-    async def served_channels(self) -> list[int]:
-        """What the process that takes in has let others know."""
+    async def served_channels(self) -> dict[int, str]:
+        """What the process that takes in has let others know: channels and their names, empty where not known."""
         async with self.reading() as connection:
-            return [row["channel_id"] for row in await connection.fetch(statement("served_channels"))]
+            rows = await connection.fetch(statement("served_channels"))
+        return {row["channel_id"]: row["label"] or "" for row in rows}
 
     async def new_epoch(self) -> int:
         """A number for a new journal."""

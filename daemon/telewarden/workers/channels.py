@@ -59,6 +59,11 @@ class ChannelReader:
         self._configured = tuple(configured)
         self._served = dict.fromkeys(self._configured)
         self.served = LiveIds(lambda: self._served)
+        self._labels: dict[int, str] = {}
+
+    def label(self, channel_id: int) -> str:
+        """How a channel is called; empty where that is not known."""
+        return self._labels.get(channel_id, "")
 
     def configure(self, configured: Sequence[int]) -> None:
         """The settings name other channels now."""
@@ -78,5 +83,6 @@ class ChannelReader:
                 ctx.status(f"not looked: {error}")
             else:
                 self._served = dict.fromkeys((*self._configured, *found))
+                self._labels = found
                 ctx.status(f"{len(self._served)} channels")
             await anyio.sleep(_LOOK_S)

@@ -4,6 +4,7 @@ In the process that takes in from the journal, as far as that is certain, else f
 serves from the database. Nothing but the feed depends on it.
 """
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
@@ -11,11 +12,10 @@ import anyio.lowlevel
 import structlog
 
 from telewarden.storage.cache import Cache
-from telewarden.storage.database import Database, DatabaseUnavailable
+from telewarden.storage.database import DatabaseUnavailable
 from telewarden.storage.feed_foresight import Foresight
 from telewarden.storage.feed_store import FeedStore
 from telewarden.storage.feed_window import FeedWindow
-from telewarden.storage.handed_over import take_over
 from telewarden.storage.journal import Journal
 from telewarden.storage.journal_file import JournalError
 from telewarden.storage.tail import Record
@@ -80,14 +80,14 @@ class StoredFeed:
     def __init__(
         self,
         window: FeedWindow,
-        database: Database,
+        store: FeedStore,
         cache: Cache | None,
         *,
         recent: int = RECENT,
         look_s: float = _LOOK_S,
     ) -> None:
         self._window, self._look_s = window, look_s
-        self._filling = _Filling(window, FeedStore(database), recent)
+        self._filling = _Filling(window, store, recent)
         self._news = News(cache) if cache is not None else None
 
     async def run(self, ctx: WorkerContext) -> None:
@@ -127,21 +127,25 @@ class StoredFeed:
 
 
 class JournalFeed:
-    """Follows the journal, in the process that takes in. tend_s: seconds between two looks at what other processes
-    handed over, and at what is kept."""
+    """Follows the journal, in the process that takes in.
+
+    take_over: accepts what other processes handed over. tend_s: seconds between two such looks, and at what is kept.
+    """
 
     def __init__(
         self,
         window: FeedWindow,
-        database: Database,
+        store: FeedStore,
         journal: Journal,
         cache: Cache | None,
         *,
+        take_over: Callable[[], Awaitable[object]],
         recent: int = RECENT,
         tend_s: float = _LOOK_S,
     ) -> None:
-        self._window, self._database, self._journal = window, database, journal
-        self._filling = _Filling(window, FeedStore(database), recent)
+        self._window, self._journal = window, journal
+        self._take_over = take_over
+        self._filling = _Filling(window, store, recent)
         self._announcer = Announcer(cache, journal) if cache is not None else None
         self._tend_s = tend_s
         self._base = BEGINNING
@@ -239,7 +243,7 @@ class JournalFeed:
         """What nobody waits for."""
         while True:
             try:
-                await take_over(self._database, self._journal)
+                await self._take_over()
                 await self._filling.forget_dropped()
             except (DatabaseUnavailable, JournalError) as error:
                 log.debug("feed_not_tended", why=str(error))

@@ -7,11 +7,12 @@ from typing import Any
 import anyio
 import msgspec
 from msgspec import UNSET
-from quart import Response, current_app
+from quart import Response, current_app, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from telewarden_http.auth import Principal, Scope
 from telewarden_http.errors import ApiError, BadRequest
-from telewarden_http.protocols import RequestRefused, Unavailable
+from telewarden_http.protocols import RequestRefused, Unavailable, UnknownChannel
 from telewarden_http.responses import json_response
 from telewarden_http.routing import Operation, Route, principal
 from telewarden_http.stopping import Stopping, stopping_of
@@ -44,6 +45,7 @@ from telewarden_http.v1.consumers_shapes import (
     Retry,
 )
 from telewarden_http.v1.requests import parse_body, parse_query
+from telewarden_http.v1.token import Position
 
 RECHECK_S = 2.0
 """How long a long poll relies on being woken, in seconds; what another process gives back wakes nobody here."""
@@ -156,9 +158,12 @@ class ConsumerRoutes:
 
     async def messages(self) -> Response:
         """`GET /v1/messages`"""
+        if request.method == "HEAD":
+            # It would lease messages that nobody gets to see.
+            raise MethodNotAllowed(["GET"])
         query = parse_query(MessagesQuery)
         who, stopping = principal(), stopping_of(current_app)
-        started = anyio.current_time()
+        started, seen = anyio.current_time(), token.BEGINNING
         while True:
             leased = await self._lease(who, query)
             waited_s = anyio.current_time() - started
@@ -167,7 +172,7 @@ class ConsumerRoutes:
             ):
                 break
             if not leased.more:
-                await self._news(leased, query.wait - waited_s, stopping)
+                seen = await self._news(leased, seen, query.wait - waited_s, stopping)
                 if stopping.begun:
                     leased = _NOTHING
                     break
@@ -180,13 +185,17 @@ class ConsumerRoutes:
             )
         )
 
-    async def _news(self, leased: Leased, most_s: float, stopping: Stopping) -> None:
-        """Until there may be something to hand out, or it is time to answer."""
+    async def _news(self, leased: Leased, seen: Position, most_s: float, stopping: Stopping) -> Position:
+        """Until there may be something to hand out, or it is time to answer. Gives the position up to which whoever
+        looks then has seen everything."""
         pause_s = min(most_s, RECHECK_S)
         if leased.again_in_s is not None:
             pause_s = min(pause_s, max(leased.again_in_s, _DUE_S))
-        with stopping.waiting(pause_s):
-            await self._wakes.wait(leased.position, leased.channels, leased.kinds)
+        # An event in memory that the database does not hand out, for whatever reason, wakes once.
+        after = max(leased.position, seen)
+        with stopping.waiting(pause_s) as wait:
+            reached = await self._wakes.wait(after, leased.channels, leased.kinds)
+        return after if wait.cancelled_caught else reached
 
     async def _lease(self, who: Principal, query: MessagesQuery) -> Leased:
         """Hand something out. It is not cut off half-way: where the client goes away meanwhile, what it would have got
@@ -330,7 +339,7 @@ def _event(delivery: Delivery, consumer: str) -> dict[str, Any]:
 def _change(asked: ConsumerSettings) -> ConsumerChange:
     channels = None if asked.channels is UNSET else asked.channels
     if channels is not None and any(not -(2**63) <= int(channel) < 2**63 for channel in channels):
-        raise BadRequest('"channels" must hold ids of channels, which are 64-bit integers')
+        raise UnknownChannel("a channel's id is a 64-bit integer; there is none beyond that")
     return ConsumerChange(
         sets_channels=asked.channels is not UNSET,
         channels=channels,
@@ -349,4 +358,10 @@ def _start(word: str) -> Start | datetime:
         raise BadRequest(
             f'"start" must be "now", "beginning" or a time such as 2025-03-01T12:00:00Z, not "{word}"'
         ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        # A zone's hours beyond the first or the last year.
+        return moment.replace(tzinfo=UTC)

@@ -187,6 +187,7 @@ class ConsumerAdmin(Protocol):
 class Wakes(Protocol):
     """Wakes who waits for events."""
 
-    async def wait(self, after: Position, channels: Channels, kinds: Collection[str]) -> None:
-        """Until there may be events after a position; may be too often."""
+    async def wait(self, after: Position, channels: Channels, kinds: Collection[str]) -> Position:
+        """Until there may be events after a position; may be too often. Gives the position up to which whoever looks
+        now has seen everything, so that it need not be woken for that again."""
         ...

@@ -64,7 +64,14 @@ class ConsumerSettings(msgspec.Struct, rename="camel", forbid_unknown_fields=Tru
     kinds: Annotated[list[Kind], Meta(min_length=1, max_length=3)] | UnsetType = UNSET
     max_deliveries: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
     start: (
-        Annotated[str, Meta(max_length=40, description='"now", "beginning", or a time (ISO 8601).')]
+        Annotated[
+            str,
+            Meta(
+                max_length=40,
+                description='"now", "beginning", or a time (ISO 8601).',
+                extra_json_schema={"anyOf": [{"enum": ["now", "beginning"]}, {"format": "date-time"}]},
+            ),
+        ]
         | UnsetType
     ) = UNSET
 

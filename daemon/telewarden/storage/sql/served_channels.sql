@@ -1,2 +1,2 @@
 -- Which channels are served.
-select channel_id from telegram_gateway.channels where is_active
+select channel_id, label from telegram_gateway.channels where is_active
