@@ -247,7 +247,9 @@ async def test_what_is_not_kept_any_more_is_said_and_a_new_journal_skips_nothing
         assert [event["id"] for event in onward.json()["events"]] == [
             event["id"] for event in reader.events[2:]
         ]
-        assert onward.json()["events"] == beginning.json()["events"]
+        assert [event["id"] for event in beginning.json()["events"]] == [
+            event["id"] for event in reader.events[2:]
+        ]
 
 
 async def _stored(stack: Stack, count: int) -> None:
