@@ -14,6 +14,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 
 from telewarden_http.auth import Keyring
 from telewarden_http.auth import Scope as KeyScope
+from telewarden_http.connections import CLIENT, Client
 from telewarden_http.routing import RAISED, admit
 
 Ask = Callable[..., Awaitable[tuple[bytes, dict[str, str]]]]
@@ -64,25 +65,24 @@ class HotRoutes:
     ) -> None:
         facts = cast(dict[str, Any], scope)
         answer: tuple[bytes, dict[str, str]] | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
+        while (event := await receive())["type"] == "http.request" and event["more_body"]:
+            pass  # there is no body, but its end belongs to the request
+        client: Client | None = facts.get("state", {}).get(CLIENT)
+        with anyio.CancelScope() as work:
+            if client is not None:
+                client.begin(work)
             try:
                 admit(facts, route.template, route.needs, self._guard)
                 answer = await route.ask(scope["query_string"], *arguments)
             except Exception as error:  # noqa: BLE001 (the app answers it)
                 facts[RAISED] = error
-            tasks.cancel_scope.cancel()
+            finally:
+                if client is not None:
+                    client.end(work)
         if RAISED in facts:
             await self._app(scope, receive, send)
         elif answer is not None:
             await _send(send, *answer)
-
-
-async def _until_gone(receive: ASGIReceiveCallable, waiting: anyio.CancelScope) -> None:
-    """End what the client does not wait for any more."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    waiting.cancel()
 
 
 async def _send(send: ASGISendCallable, body: bytes, own: dict[str, str]) -> None:
