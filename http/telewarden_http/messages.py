@@ -7,6 +7,7 @@ from typing import TypeVar
 from quart import Response, request
 
 from telewarden_http.errors import MessageNotFound
+from telewarden_http.joining import Joined
 from telewarden_http.metrics import ApiMetrics
 from telewarden_http.parameters import (
     parse_list,
@@ -16,7 +17,7 @@ from telewarden_http.parameters import (
     parse_seen_one,
     parse_unprocessed,
 )
-from telewarden_http.protocols import Acknowledger, MessageReader, Source, Unavailable
+from telewarden_http.protocols import Acknowledger, MessageReader, Page, Source, Unavailable
 from telewarden_http.responses import encode, json_response, success, success_list
 
 _T = TypeVar("_T")
@@ -38,6 +39,7 @@ class MessageRoutes:
         self, reader: MessageReader, acknowledger: Acknowledger, metrics: ApiMetrics, answer_timeout_s: float
     ) -> None:
         self._reader = reader
+        self._polls = Joined[Page]()
         self._acknowledger = acknowledger
         self._metrics = metrics
         self._answer_timeout_s = answer_timeout_s
@@ -50,7 +52,7 @@ class MessageRoutes:
     async def poll(self, query_string: bytes) -> tuple[bytes, dict[str, str]]:
         """The body of the answer to a poll, and headers of its own."""
         query = parse_unprocessed(query_string)
-        page = await self._in_time(self._reader.unprocessed(query))
+        page = await self._in_time(self._polls.ask(query, lambda: self._reader.unprocessed(query)))
         self._metrics.answer(page.source)
         filters = {
             "channelId": query.channel,
