@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import asyncpg
 import httpx
 import pytest
 
@@ -207,54 +206,3 @@ async def _until_waiting(http: httpx.AsyncClient, count: int) -> None:
     with anyio.fail_after(WITHIN_S):
         while f"telewarden_feed_waiting {float(count)}" not in (await http.get("/metrics")).text:
             await anyio.sleep(0.02)
-
-
-async def test_what_is_not_kept_any_more_is_said_and_a_new_journal_skips_nothing(tmp_path: Path) -> None:
-    async with start_stack(tmp_path, channels=2) as stack, daemon_running(stack):
-        channel = stack.channel_ids[0]
-        await posted(stack, channel, "one", "two", "three")
-        reader = await Reader(stack.daemon).until(3)
-        await _stored(stack, 3)
-
-        # A new journal: what it brings has a higher number, whatever its positions are.
-        stack.daemon.kill()
-        for path in stack.daemon.state_dir.glob("journal*"):
-            path.unlink()
-        stack.daemon.start()
-        await stack.daemon.wait_ready(caught_up=True)
-        await posted(stack, channel, "four")
-        await reader.until(4)
-        once(reader.events)
-        await _stored(stack, 4)
-
-        # The first two messages are dropped with their day.
-        connection = await asyncpg.connect(stack.postgres.dsn)
-        await connection.execute(
-            "update telegram_gateway.message_keys set created_at = created_at - interval '100 days' "
-            "where message_id <= $1",
-            int(reader.events[1]["messageId"]),
-        )
-        await connection.execute("select telegram_gateway.move_feed_floor(now() - interval '90 days')")
-        await connection.close()
-        async with client(stack.daemon) as http:
-            with anyio.fail_after(WITHIN_S):
-                while (
-                    expired := await http.get("/v1/feed", params={"after": reader.events[0]["id"]})
-                ).status_code != 410:
-                    await anyio.sleep(0.05)
-            onward = await http.get("/v1/feed", params={"after": expired.json()["oldest"]})
-            beginning = await http.get("/v1/feed")
-        assert [event["id"] for event in onward.json()["events"]] == [
-            event["id"] for event in reader.events[2:]
-        ]
-        assert [event["id"] for event in beginning.json()["events"]] == [
-            event["id"] for event in reader.events[2:]
-        ]
-
-
-async def _stored(stack: Stack, count: int) -> None:
-    connection = await asyncpg.connect(stack.postgres.dsn)
-    with anyio.fail_after(WITHIN_S):
-        while await connection.fetchval("select count(*) from telegram_gateway.message_keys") < count:
-            await anyio.sleep(0.02)
-    await connection.close()
