@@ -39,6 +39,7 @@ _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 _METRIC = re.compile(r'"((?:telegram|telewarden|gateway)_[a-z_]+)"')
 _METRIC_SOURCES = (
     "daemon/telewarden/metrics.py",
+    "daemon/telewarden/feed_metrics.py",
     "daemon/telewarden/consumer_metrics.py",
     "http/telewarden_http/metrics.py",
 )

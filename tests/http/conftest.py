@@ -28,6 +28,7 @@ from telewarden_http.protocols import (
     SyncRequest,
     UnprocessedQuery,
 )
+from telewarden_http.routing import Routes
 from telewarden_http.server import serve
 from telewarden_http.settings import ApiSettings
 
@@ -261,9 +262,9 @@ async def _connected(port: int) -> AsyncIterator[anyio.abc.SocketStream]:
 
 @pytest.fixture
 def make_api() -> Callable[..., Api]:
-    """Makes an API; takes what differs from the usual settings."""
+    """Makes an API; takes what differs from the usual settings, and further routes."""
 
-    def make(**differing: Any) -> Api:
+    def make(*, groups: Sequence[Routes] = (), **differing: Any) -> Api:
         usual = ApiSettings(
             api_keys={"parser": CONSUMER_KEY, "archive": OTHER_KEY},
             gateway_tokens={"operator": GATEWAY_TOKEN},
@@ -284,6 +285,7 @@ def make_api() -> Callable[..., Api]:
             health=health,
             settings=replace(usual, **differing),
             registry=registry,
+            groups=groups,
         )
         return Api(app, reader, acknowledger, changer, synchroniser, health, registry)
 

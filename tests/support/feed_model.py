@@ -8,7 +8,7 @@ import msgspec
 
 from telewarden.messages import Content, Deleted, Edited, Event, Key, Posted, State, key_of, merge
 from telewarden.storage.acceptance import Channel, Gone, Known, Observation, Seen, accept
-from telewarden.storage.batch import _kind_of_change, _words
+from telewarden.storage.batch import kind_of_change, precedes, words
 from telewarden.storage.database import DatabaseUnavailable
 from telewarden.storage.feed_store import Change, FeedStore
 from telewarden.storage.rows import MESSAGE_COLUMNS, at, message_row
@@ -113,7 +113,10 @@ class ModelStore(FeedStore):
     def _store(self, key: Key, records: Sequence[Record], epoch: int) -> list[Posted | Edited]:
         state = before = self.states.get(key)
         for record in records:
-            kind = _kind_of_change(state, record.event)
+            stored_at = self.at.get(key)
+            kind = None
+            if stored_at is None or not precedes(record.position, epoch, *stored_at):
+                kind = kind_of_change(state, record.event)
             state = merge(state, record.event)
             if kind is not None:
                 self._record(Position(epoch, record.position), kind, key, record.accepted_at_us)
@@ -128,7 +131,7 @@ class ModelStore(FeedStore):
         if state is not None and state.exists:
             self.states[key] = state
         if first is not None and isinstance(first.event, Posted) and not first.event.new:
-            return _words(first.event, state)
+            return words(first.event, state)
         return []
 
     def _record(self, position: Position, kind: str, key: Key, at_us: int) -> None:

@@ -1,5 +1,6 @@
 """What the feed's worker serves ahead of the database is what the database serves later: each event once, in order."""
 
+from contextlib import suppress
 from typing import cast
 
 import anyio
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from support.feed_model import ModelJournal, ModelStore, deleted, gone, seen
 from telewarden.messages import Acknowledged
 from telewarden.sandbox.alone import AloneContext
+from telewarden.storage.database import DatabaseUnavailable
 from telewarden.storage.feed_window import FeedWindow, Filter
 from telewarden.storage.journal import Journal
 from telewarden.workers import feed as worker
@@ -47,7 +49,7 @@ class Process:
 
     async def follow(self) -> list[Told]:
         """Let the worker do what it can, and give all that is in memory."""
-        if self.store.up or self.journal.epoch is not None:
+        with suppress(DatabaseUnavailable):
             await self.feed._follow()
         return self.told()
 
@@ -188,14 +190,15 @@ def test_whatever_is_served_early_and_late_is_each_event_of_the_database_once_in
         async def read() -> None:
             """A consumer of this process, which keeps its place."""
             nonlocal cursor
-            got.extend([told for told in await process.follow() if told[0] > cursor])
-            if process.window.start is not None and process.window.start <= cursor:
-                cursor = max(cursor, process.window.head)
-            elif got and process.window.start is not None:
-                # What memory does not reach back to is in the database.
-                missed = [t for t in recorded(store) if cursor < t[0] <= process.window.start]
-                got[:] = sorted({*got, *missed})
-                cursor = max(cursor, process.window.head)
+            await process.follow()
+            window = process.window
+            if not window.covers(cursor) and store.up:
+                older = [told for told in recorded(store) if told[0] > cursor]
+                got.extend(older)
+                cursor = max([cursor, window.stored, *(told[0] for told in older)])
+            if window.covers(cursor):
+                got.extend(process.told(cursor))
+                cursor = max(cursor, window.head)
 
         for what, number, version in steps:
             match what:

@@ -452,6 +452,7 @@ create or replace function telegram_gateway.upkeep(
 declare
     today constant date := (now() at time zone 'UTC')::date;
     day date;
+    strays boolean := false;
 begin
     perform pg_advisory_xact_lock(2116946478);
     made := 0;
@@ -467,6 +468,8 @@ begin
         loop
             made := made + telegram_gateway.add_day(day)::integer;
         end loop;
+        -- Those of days that nobody made go too, and are no day that is counted.
+        strays := exists (select from telegram_gateway.messages_default where created_at < now() - keep);
         dropped := telegram_gateway.drop_days(now() - keep);
     else
         -- Not by a retention policy of TimescaleDB: that has a number of days of its own, which the daemon may not change.
@@ -476,7 +479,7 @@ begin
              where e.extname = 'timescaledb')
         ) into dropped using now() - keep;
     end if;
-    if dropped > 0 then
+    if dropped > 0 or strays then
         perform telegram_gateway.move_feed_floor(now() - keep);
     end if;
     floor := telegram_gateway.move_poll_floor();
