@@ -16,6 +16,7 @@ from telewarden_http.stopping import stopping_of
 
 _BACKLOG = 1024
 _STALLED_MS = 15_000
+_UNREAD_BYTES = 512 * 1024
 _CONNECTIONS: Final = "telewarden_connections"
 
 
@@ -85,6 +86,12 @@ async def connected(app: Quart) -> AsyncIterator[SocketStream]:
         yield stream
 
 
+def open_connections(app: Quart) -> int:
+    """How many connections an app that is being served has."""
+    connections: Connections = app.extensions[_CONNECTIONS]
+    return len(connections)
+
+
 async def listen(host: str, port: int) -> socket.socket:
     """A socket on which connections queue up from now on. port: 0 takes a free one.
 
@@ -103,6 +110,8 @@ async def listen(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Inherited by every connection: a client that reads nothing is cut off by the kernel (RFC 5482).
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
+        # Else the kernel takes megabytes (tcp_wmem) for a client that reads slowly, where we do not see that it does.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
         listener.setblocking(False)
         listener.bind(address)
         listener.listen(_BACKLOG)

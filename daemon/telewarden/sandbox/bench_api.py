@@ -21,12 +21,14 @@ from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.figures import Figure
 from telewarden.sandbox.ports import free_port
 from telewarden.sandbox.raw_http import Answer, RawClient, get, post, raw_connection
+from telewarden.sandbox.slow_clients import slow_clients
 from telewarden.sandbox.stack import Stack, start_stack
 from telewarden.sandbox.timing import p95
 
 LIMIT = 100
 _TEXT = "BUY PETR4 31.20 target 32.00 stop 30.80 "
 _READY_S = 60.0
+_SETTLE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class Sizes:
     round_s: float = 1.5
     looks: int = 1_500
     acknowledged: int = 600
+    slow: int = 200
+    slow_polls: int = 400
+    slow_rounds: int = 3
 
 
 SIZES = Sizes()
@@ -56,20 +61,21 @@ async def measure() -> dict[str, Figure]:
             async with _fixed_routes(sizes) as floor:
                 figures = await _polls(bench, floor)
                 figures |= await _looks(bench, floor)
+                figures |= await _beside_slow_clients(bench)
                 figures |= await _acknowledgements(bench, floor)
     return figures
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is asked of the daemon, as bytes. port: its own. acknowledgeable: ids that wait in the other channel."""
+    """What is asked of the daemon, as bytes. port: its own. acknowledgeable: ids that wait in another channel, which `others` polls."""
 
     port: int
     api_key: str
     channel: int
     poll: bytes
     seen: bytes
-    other: int
+    others: bytes
     acknowledgeable: Sequence[int]
 
     async def once(self, request: bytes) -> Answer:
@@ -100,7 +106,7 @@ async def _prepared(stack: Stack) -> Bench:
     ids = [int(message["messageId"]) for message in msgspec.json.decode(waiting.body)["data"]]
     newest = msgspec.json.decode((await _once(port, poll)).body)["data"][-1]["messageId"]
     seen = get(f"/v1/messages/{channel}/{newest}/seen", key)
-    return Bench(port, key, channel, poll, seen, other, ids)
+    return Bench(port, key, channel, poll, seen, others, ids)
 
 
 async def _once(port: int, request: bytes) -> Answer:
@@ -154,6 +160,27 @@ async def _polls(bench: Bench, floor: int) -> dict[str, Figure]:
 async def _looks(bench: Bench, floor: int) -> dict[str, Figure]:
     ours, theirs = await _in_turn(bench.port, [bench.seen] * SIZES.looks, floor, get("/1"))
     return {"api_seen_p95_above_floor": Figure(p95(ours) - p95(theirs), "ms", p95(theirs), "<=", 2.0)}
+
+
+async def _beside_slow_clients(bench: Bench) -> dict[str, Figure]:
+    """p95 of polls beside as many slow readers as slow writers, and without them, in turn."""
+    alone: list[float] = []
+    beside: list[float] = []
+    for _ in range(SIZES.slow_rounds):
+        alone.append(p95(await _times(bench, SIZES.slow_polls)))
+        async with slow_clients(bench.port, readers=SIZES.slow, writers=SIZES.slow, request=bench.others):
+            await anyio.sleep(_SETTLE_S)
+            beside.append(p95(await _times(bench, SIZES.slow_polls)))
+    return {
+        f"api_poll_p95_beside_{2 * SIZES.slow}_slow": Figure(
+            statistics.median(beside), "ms", statistics.median(alone), "<=", 2.0, of="ratio"
+        )
+    }
+
+
+async def _times(bench: Bench, count: int) -> list[float]:
+    with closing(RawClient(bench.port)) as client:
+        return [await _timed(client, bench.poll) for _ in range(count)]
 
 
 async def _acknowledgements(bench: Bench, floor: int) -> dict[str, Figure]:
