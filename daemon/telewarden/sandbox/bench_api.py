@@ -68,7 +68,10 @@ async def measure() -> dict[str, Figure]:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is asked of the daemon, as bytes. port: its own. acknowledgeable: ids that wait in another channel, which `others` polls."""
+    """What is asked of the daemon, as bytes.
+
+    port: its own. acknowledgeable: ids that wait in another channel, which `others` polls.
+    """
 
     port: int
     api_key: str
