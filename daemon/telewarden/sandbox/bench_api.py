@@ -17,6 +17,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from telewarden.sandbox import bench_api_processes
 from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.figures import Figure
 from telewarden.sandbox.ports import free_port
@@ -28,12 +29,12 @@ from telewarden.sandbox.timing import p95
 LIMIT = 100
 _TEXT = "BUY PETR4 31.20 target 32.00 stop 30.80 "
 _READY_S = 60.0
-_SETTLE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured. round_s: of polls at several connections, in each of the rounds."""
+    """How much is measured. round_s: of polls at several connections, in each of the rounds. settle_s: until slow
+    clients are all there."""
 
     polls: int = 1_500
     connections: int = 16
@@ -41,9 +42,11 @@ class Sizes:
     round_s: float = 1.5
     looks: int = 1_500
     acknowledged: int = 600
+    processes: int = 2
     slow: int = 200
     slow_polls: int = 400
     slow_rounds: int = 3
+    settle_s: float = 2.0
 
 
 SIZES = Sizes()
@@ -60,6 +63,9 @@ async def measure() -> dict[str, Figure]:
             sizes.append(len((await bench.once(bench.acknowledgement(0))).body))
             async with _fixed_routes(sizes) as floor:
                 figures = await _polls(bench, floor)
+                figures |= await bench_api_processes.measure(
+                    stack, SIZES.processes, SIZES.rounds, lambda port: _rate(port, bench.poll)
+                )
                 figures |= await _looks(bench, floor)
                 figures |= await _beside_slow_clients(bench)
                 figures |= await _acknowledgements(bench, floor)
@@ -172,7 +178,7 @@ async def _beside_slow_clients(bench: Bench) -> dict[str, Figure]:
     for _ in range(SIZES.slow_rounds):
         alone.append(p95(await _times(bench, SIZES.slow_polls)))
         async with slow_clients(bench.port, readers=SIZES.slow, writers=SIZES.slow, request=bench.others):
-            await anyio.sleep(_SETTLE_S)
+            await anyio.sleep(SIZES.settle_s)
             beside.append(p95(await _times(bench, SIZES.slow_polls)))
     return {
         f"api_poll_p95_beside_{2 * SIZES.slow}_slow": Figure(
