@@ -33,6 +33,7 @@ async def serve(
     on_bound: Callable[[int], object] | None = None,
     graceful_timeout_s: float = 3.0,
     listener: socket.socket | None = None,
+    own_port: int | None = None,
 ) -> None:
     """Serve `app` until `shutdown()` returns, then let running requests finish and come back.
 
@@ -40,13 +41,18 @@ async def serve(
     taken. graceful_timeout_s: how long running requests may still take; who waits (`Stopping`) is answered at once,
     connections that are idle for a moment close, and what is left then is cut off, so it is back at most a second
     later. Being cancelled is another way to stop.
-    listener: of `listen`, shared with other processes, instead of host and port; it stays open.
+    listener: of `listen`, shared with other processes, instead of host and port; it stays open. own_port: of 127.0.0.1,
+    at which this process is reached besides, and no other.
     Limits and time-outs of connections come from the app's settings. Needs asyncio (or uvloop).
 
     Raises CannotListen if the address is taken or not to be had, and whatever `shutdown` raises.
     """
-    shared = listener is not None
-    listening = listener if listener is not None else await listen(host, port)
+    own: list[socket.socket] = []
+    if listener is None:
+        own.append(await listen(host, port))
+    if own_port is not None:
+        own.append(await listen("127.0.0.1", own_port))
+    listening = own[0] if listener is None else listener
     connections = app.extensions[_CONNECTIONS] = Connections(app, settings_of(app))
     stopping = stopping_of(app)
     stopping.take_back()
@@ -54,7 +60,8 @@ async def serve(
     try:
         await app.startup()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connections.accept, listening)
+            for queue in {listening, *own}:
+                tasks.start_soon(connections.accept, queue)
             tasks.start_soon(connections.watch_readers)
             if on_bound is not None:
                 on_bound(listening.getsockname()[1])
@@ -68,10 +75,10 @@ async def serve(
     finally:
         with anyio.CancelScope(shield=True):
             stopping.begin()
-            if not shared:
+            for queue in own:
                 # Whoever is in the queue has been told that the connection stands, and may have sent a request.
-                await connections.accept_all(listening)
-                listening.close()
+                await connections.accept_all(queue)
+                queue.close()
             await connections.end(graceful_timeout_s)
             await app.shutdown()
 
