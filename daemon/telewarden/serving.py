@@ -124,8 +124,13 @@ def make_server(
             ConsumerRoutes(consumers, WindowWakes(window, consumers.returned)),
         ],
     )
-    listener = None if share is None else share.listener
-    api = ApiWorker(app, host=settings.http.host, port=settings.http.port, listener=listener)
+    api = ApiWorker(
+        app,
+        host=settings.http.host,
+        port=settings.http.port,
+        listener=None if share is None else share.listener,
+        own_port=None if share is None else share.own_port(settings.http.process_port),
+    )
     health_worker = HealthWorker(health, database, None, notifier)
     shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
     children: list[AnySpec] = []
