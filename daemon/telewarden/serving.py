@@ -105,8 +105,13 @@ def make_server(
         registry=registry,
         groups=[FeedRoutes(feed, api_settings(settings).answer_timeout_s)],
     )
-    listener = None if share is None else share.listener
-    api = ApiWorker(app, host=settings.http.host, port=settings.http.port, listener=listener)
+    api = ApiWorker(
+        app,
+        host=settings.http.host,
+        port=settings.http.port,
+        listener=None if share is None else share.listener,
+        own_port=None if share is None else share.own_port(settings.http.process_port),
+    )
     health_worker = HealthWorker(health, database, None, notifier)
     shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
     children: list[AnySpec] = []

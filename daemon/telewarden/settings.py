@@ -315,6 +315,12 @@ class HttpSettings(Section):
         None, description="token for the gateway's own administration"
     )
     body_limit_bytes: int = Field(1024 * 1024, ge=1024, description="larger request bodies are refused")
+    process_port: Annotated[int | None, Empty] = Field(
+        None,
+        ge=1,
+        le=65535 - 64,
+        description="first of the ports of 127.0.0.1 at which each of several processes answers by itself",
+    )
     workers: int = Field(
         1, ge=1, le=64, description="processes that share the port; more than 1 only with role api"
     )

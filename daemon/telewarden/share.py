@@ -20,6 +20,10 @@ class Share:
     of: int
     listener: socket.socket
 
+    def own_port(self, first: int | None) -> int | None:
+        """At which it alone is reached. first: that of the first process."""
+        return None if first is None else first + self.number - 1
+
     def registry(self) -> CollectorRegistry:
         """Each sample has a label `process`: who asks for metrics gets those of whichever process answers."""
         return _Registry({"process": str(self.number)})

@@ -107,7 +107,7 @@ def create_app(
             Scope.READ,
         ),
     )
-    routed = HotRoutes(app.asgi_app, guard, hot)
+    routed = HotRoutes(app.asgi_app, guard, hot, send_timeout_s=settings.send_timeout_s)
     app.asgi_app = Boundary(routed, metrics, stopping_of(app))  # type: ignore[method-assign]
     return app
 

@@ -82,6 +82,9 @@ class Connections:
         self._one_ended = anyio.Event()
         self._ended = False
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     async def accept(self, listener: socket.socket) -> None:
         """Take connections from the queue, until cancelled.
 

@@ -38,10 +38,16 @@ class HotRoute:
 
 
 class HotRoutes:
-    """ASGI middleware before the Quart app, behind the boundary."""
+    """ASGI middleware before the Quart app, behind the boundary.
 
-    def __init__(self, app: Any, guard: Keyring, routes: Sequence[HotRoute]) -> None:
+    send_timeout_s: an answer that its client takes longer to accept is given up, as the app does.
+    """
+
+    def __init__(
+        self, app: Any, guard: Keyring, routes: Sequence[HotRoute], *, send_timeout_s: float
+    ) -> None:
         self._app = app
+        self._send_timeout_s = send_timeout_s
         self._guard = guard
         self._routes = routes
 
@@ -82,7 +88,8 @@ class HotRoutes:
         if RAISED in facts:
             await self._app(scope, receive, send)
         elif answer is not None:
-            await _send(send, *answer)
+            with anyio.move_on_after(self._send_timeout_s):
+                await _send(send, *answer)
 
 
 async def _send(send: ASGISendCallable, body: bytes, own: dict[str, str]) -> None:

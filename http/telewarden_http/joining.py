@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 T = TypeVar("T")
 
@@ -23,8 +24,8 @@ class _Look(Generic[T]):
 class Joined(Generic[T]):
     """Whoever asks is answered by a look that began after that, so that nothing done before is missing in the answer.
 
-    While one look is under way for a question, all who come share the next. Who finds none under way makes one at once,
-    and one that takes long holds the next up for 50 ms at most.
+    While one look is under way for a question, all who come share the next. Who finds none under way makes one in the
+    next turn of the loop; one that takes long holds the next up for 50 ms at most.
     """
 
     def __init__(self) -> None:
@@ -41,16 +42,17 @@ class Joined(Generic[T]):
                 assert look.answer is not None
                 return look.answer
             # Who was to make it was cancelled.
-        look = _Look()
+        look = self._next[question] = _Look()
         try:
-            if (before := self._under_way.get(question)) is not None:
-                self._next[question] = look
-                try:
+            try:
+                # Those who came in the same turn of the loop share it too.
+                await anyio.lowlevel.checkpoint()
+                if (before := self._under_way.get(question)) is not None:
                     with anyio.move_on_after(_PATIENCE_S):
                         await before.over.wait()
-                finally:
-                    # It begins now, or never: who comes from here on wants another.
-                    del self._next[question]
+            finally:
+                # It begins now, or never: who comes from here on wants another.
+                del self._next[question]
             self._under_way[question] = look
             look.answer = await make()
             look.made = True

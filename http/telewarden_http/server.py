@@ -16,6 +16,7 @@ from telewarden_http.stopping import stopping_of
 
 _BACKLOG = 1024
 _STALLED_MS = 15_000
+_UNREAD_BYTES = 512 * 1024
 _CONNECTIONS: Final = "telewarden_connections"
 
 
@@ -32,6 +33,7 @@ async def serve(
     on_bound: Callable[[int], object] | None = None,
     graceful_timeout_s: float = 3.0,
     listener: socket.socket | None = None,
+    own_port: int | None = None,
 ) -> None:
     """Serve `app` until `shutdown()` returns, then let running requests finish and come back.
 
@@ -39,13 +41,18 @@ async def serve(
     taken. graceful_timeout_s: how long running requests may still take; who waits (`Stopping`) is answered at once,
     connections that are idle for a moment close, and what is left then is cut off, so it is back at most a second
     later. Being cancelled is another way to stop.
-    listener: of `listen`, shared with other processes, instead of host and port; it stays open.
+    listener: of `listen`, shared with other processes, instead of host and port; it stays open. own_port: of 127.0.0.1,
+    at which this process is reached besides, and no other.
     Limits and time-outs of connections come from the app's settings. Needs asyncio (or uvloop).
 
     Raises CannotListen if the address is taken or not to be had, and whatever `shutdown` raises.
     """
-    shared = listener is not None
-    listening = listener if listener is not None else await listen(host, port)
+    own: list[socket.socket] = []
+    if listener is None:
+        own.append(await listen(host, port))
+    if own_port is not None:
+        own.append(await listen("127.0.0.1", own_port))
+    listening = own[0] if listener is None else listener
     connections = app.extensions[_CONNECTIONS] = Connections(app, settings_of(app))
     stopping = stopping_of(app)
     stopping.take_back()
@@ -53,7 +60,8 @@ async def serve(
     try:
         await app.startup()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connections.accept, listening)
+            for queue in {listening, *own}:
+                tasks.start_soon(connections.accept, queue)
             tasks.start_soon(connections.watch_readers)
             if on_bound is not None:
                 on_bound(listening.getsockname()[1])
@@ -67,10 +75,10 @@ async def serve(
     finally:
         with anyio.CancelScope(shield=True):
             stopping.begin()
-            if not shared:
+            for queue in own:
                 # Whoever is in the queue has been told that the connection stands, and may have sent a request.
-                await connections.accept_all(listening)
-                listening.close()
+                await connections.accept_all(queue)
+                queue.close()
             await connections.end(graceful_timeout_s)
             await app.shutdown()
 
@@ -83,6 +91,12 @@ async def connected(app: Quart) -> AsyncIterator[SocketStream]:
     async with await UNIXSocketStream.from_socket(ours) as stream:
         await connections.adopt(theirs)
         yield stream
+
+
+def open_connections(app: Quart) -> int:
+    """How many connections an app that is being served has."""
+    connections: Connections = app.extensions[_CONNECTIONS]
+    return len(connections)
 
 
 async def listen(host: str, port: int) -> socket.socket:
@@ -103,6 +117,8 @@ async def listen(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Inherited by every connection: a client that reads nothing is cut off by the kernel (RFC 5482).
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
+        # Else the kernel takes megabytes (tcp_wmem) for a client that reads slowly, where we do not see that it does.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
         listener.setblocking(False)
         listener.bind(address)
         listener.listen(_BACKLOG)

@@ -29,7 +29,7 @@ from telewarden_http.protocols import (
     UnprocessedQuery,
 )
 from telewarden_http.routing import Routes
-from telewarden_http.server import serve
+from telewarden_http.server import open_connections, serve
 from telewarden_http.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class Api:
         async with anyio.create_task_group() as group:
             group.start_soon(run)
             await bound.wait()
-            yield Served(ports[0], stop, ended)
+            yield Served(ports[0], stop, ended, self.app)
             stop.set()
 
 
@@ -241,6 +241,13 @@ class Served:
     port: int
     stop: anyio.Event
     ended: anyio.Event
+    app: Quart
+
+    async def until_connections(self, count: int) -> None:
+        """Until so many connections are open."""
+        with anyio.fail_after(10):
+            while open_connections(self.app) != count:
+                await anyio.sleep(0.005)
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(

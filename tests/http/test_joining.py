@@ -3,9 +3,16 @@
 import anyio
 import pytest
 
+from telewarden_http import joining
 from telewarden_http.joining import Joined
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks here end when they are let, which takes as long as it takes."""
+    monkeypatch.setattr(joining, "_PATIENCE_S", 60.0)
 
 
 class Looks:
@@ -55,6 +62,16 @@ async def test_who_comes_during_a_look_shares_the_next_one() -> None:
     assert looks.answers == [1, 2, 2, 2, 3], "who came after the second had begun"
 
 
+async def test_who_comes_in_the_same_turn_shares_it() -> None:
+    looks = Looks()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(looks.ask)
+        await anyio.wait_all_tasks_blocked()
+        looks.let_go()
+    assert looks.answers == [1, 1, 1]
+
+
 async def test_other_questions_are_other_looks() -> None:
     looks = Looks()
     async with anyio.create_task_group() as tasks:
@@ -65,10 +82,14 @@ async def test_other_questions_are_other_looks() -> None:
         looks.let_go()
 
 
-async def test_a_look_that_takes_long_holds_the_next_up_for_a_moment_only() -> None:
+async def test_a_look_that_takes_long_holds_the_next_up_for_a_moment_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joining, "_PATIENCE_S", 0.05)
     looks = Looks()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(looks.ask)
+        await anyio.wait_all_tasks_blocked()
         tasks.start_soon(looks.ask)
         with anyio.fail_after(5):
             while looks.begun < 2:

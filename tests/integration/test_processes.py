@@ -1,5 +1,6 @@
 """Several processes that serve on one port: what one's end does to the others, reload, stop."""
 
+import json
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from support.processes import KEY, Processes, crowd, poll, runs, send, serving_processes
 from support.servers import Servers
 from telewarden.sandbox.postgres import EmbeddedPostgres
-from telewarden.sandbox.raw_http import raw_connection
+from telewarden.sandbox.raw_http import get, raw_connection
 from telewarden.sandbox.valkey import EmbeddedValkey
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -69,12 +70,14 @@ async def test_one_that_hangs_keeps_nobody_waiting_who_comes_anew(processes: Pro
 
 async def test_each_says_which_one_it_is(processes: Processes) -> None:
     await processes.pids(2)
-    metrics = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
-    async with raw_connection(processes.port) as connection:
-        text = (await connection.ask(metrics)).body.decode()
-    samples = [line for line in text.splitlines() if not line.startswith("#")]
-    assert samples
-    assert all('process="1"' in line for line in samples) or all('process="2"' in line for line in samples)
+    for number in (1, 2):
+        async with raw_connection(processes.own_port + number - 1) as connection:
+            text = (await connection.ask(get("/metrics"))).body.decode()
+            health = json.loads((await connection.ask(get("/health"))).body)
+        samples = [line for line in text.splitlines() if not line.startswith("#")]
+        assert samples
+        assert all(f'process="{number}"' in line for line in samples)
+        assert (health["process"]["number"], health["process"]["of"]) == (number, 2)
     assert "2 of 2 processes · serving" in processes.manager.text
     await processes.manager.until("WATCHDOG=1", times=3)
 

@@ -2,9 +2,10 @@
 
 import json
 import os
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Processes:
     parent: DaemonProcess
     manager: ServiceManager
     port: int
+    own_port: int
     settings_file: Path
 
     async def pids(self, count: int, *, without: int | None = None) -> list[int]:
@@ -117,14 +119,14 @@ async def serving_processes(folder: Path, servers: Servers, count: int) -> Async
         CHANNEL,
     )
     await sql.close()
-    port = free_port()
+    port, own_port = free_port(), _free_ports(count)
     settings_file = folder / "serving.toml"
     write_settings(
         settings_file,
         {
             "database": {"dsn": servers.dsn},
             "cache": {"url": servers.cache_url},
-            "http": {"port": port, "api_keys": {"parser": KEY}},
+            "http": {"port": port, "api_keys": {"parser": KEY}, "process_port": own_port},
             "log": {"format": "console"},
         },
     )
@@ -142,9 +144,22 @@ async def serving_processes(folder: Path, servers: Servers, count: int) -> Async
         )
         try:
             await manager.until("READY=1")
-            yield Processes(parent, manager, port, settings_file)
+            yield Processes(parent, manager, port, own_port, settings_file)
         finally:
             parent.kill()
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many in a row."""
+    while True:
+        first = free_port()
+        with ExitStack() as stack:
+            try:
+                for number in range(count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", first + number)))
+            except OSError:
+                continue
+            return first
 
 
 def runs(pid: int) -> bool:

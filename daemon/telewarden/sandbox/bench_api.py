@@ -17,10 +17,12 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from telewarden.sandbox import bench_api_processes
 from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.figures import Figure
 from telewarden.sandbox.ports import free_port
 from telewarden.sandbox.raw_http import Answer, RawClient, get, post, raw_connection
+from telewarden.sandbox.slow_clients import slow_clients
 from telewarden.sandbox.stack import Stack, start_stack
 from telewarden.sandbox.timing import p95
 
@@ -31,7 +33,8 @@ _READY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured. round_s: of polls at several connections, in each of the rounds."""
+    """How much is measured. round_s: of polls at several connections, in each of the rounds. settle_s: until slow
+    clients are all there."""
 
     polls: int = 1_500
     connections: int = 16
@@ -39,6 +42,11 @@ class Sizes:
     round_s: float = 1.5
     looks: int = 1_500
     acknowledged: int = 600
+    processes: int = 2
+    slow: int = 200
+    slow_polls: int = 400
+    slow_rounds: int = 3
+    settle_s: float = 2.0
 
 
 SIZES = Sizes()
@@ -55,21 +63,28 @@ async def measure() -> dict[str, Figure]:
             sizes.append(len((await bench.once(bench.acknowledgement(0))).body))
             async with _fixed_routes(sizes) as floor:
                 figures = await _polls(bench, floor)
+                figures |= await bench_api_processes.measure(
+                    stack, SIZES.processes, SIZES.rounds, lambda port: _rate(port, bench.poll)
+                )
                 figures |= await _looks(bench, floor)
+                figures |= await _beside_slow_clients(bench)
                 figures |= await _acknowledgements(bench, floor)
     return figures
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is asked of the daemon, as bytes. port: its own. acknowledgeable: ids that wait in the other channel."""
+    """What is asked of the daemon, as bytes.
+
+    port: its own. acknowledgeable: ids that wait in another channel, which `others` polls.
+    """
 
     port: int
     api_key: str
     channel: int
     poll: bytes
     seen: bytes
-    other: int
+    others: bytes
     acknowledgeable: Sequence[int]
 
     async def once(self, request: bytes) -> Answer:
@@ -100,7 +115,7 @@ async def _prepared(stack: Stack) -> Bench:
     ids = [int(message["messageId"]) for message in msgspec.json.decode(waiting.body)["data"]]
     newest = msgspec.json.decode((await _once(port, poll)).body)["data"][-1]["messageId"]
     seen = get(f"/v1/messages/{channel}/{newest}/seen", key)
-    return Bench(port, key, channel, poll, seen, other, ids)
+    return Bench(port, key, channel, poll, seen, others, ids)
 
 
 async def _once(port: int, request: bytes) -> Answer:
@@ -154,6 +169,27 @@ async def _polls(bench: Bench, floor: int) -> dict[str, Figure]:
 async def _looks(bench: Bench, floor: int) -> dict[str, Figure]:
     ours, theirs = await _in_turn(bench.port, [bench.seen] * SIZES.looks, floor, get("/1"))
     return {"api_seen_p95_above_floor": Figure(p95(ours) - p95(theirs), "ms", p95(theirs), "<=", 2.0)}
+
+
+async def _beside_slow_clients(bench: Bench) -> dict[str, Figure]:
+    """p95 of polls beside as many slow readers as slow writers, and without them, in turn."""
+    alone: list[float] = []
+    beside: list[float] = []
+    for _ in range(SIZES.slow_rounds):
+        alone.append(p95(await _times(bench, SIZES.slow_polls)))
+        async with slow_clients(bench.port, readers=SIZES.slow, writers=SIZES.slow, request=bench.others):
+            await anyio.sleep(SIZES.settle_s)
+            beside.append(p95(await _times(bench, SIZES.slow_polls)))
+    return {
+        f"api_poll_p95_beside_{2 * SIZES.slow}_slow": Figure(
+            statistics.median(beside), "ms", statistics.median(alone), "<=", 2.0, of="ratio"
+        )
+    }
+
+
+async def _times(bench: Bench, count: int) -> list[float]:
+    with closing(RawClient(bench.port)) as client:
+        return [await _timed(client, bench.poll) for _ in range(count)]
 
 
 async def _acknowledgements(bench: Bench, floor: int) -> dict[str, Figure]:

@@ -21,6 +21,7 @@ class ApiWorker:
     """Serves one app, and asks it itself whether it answers.
 
     port: 0 takes a free one; on_bound is told the real one. listener: where several processes share one, instead.
+    own_port: of 127.0.0.1, besides.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class ApiWorker:
         port: int,
         on_bound: Callable[[int], object] = lambda port: None,
         listener: socket.socket | None = None,
+        own_port: int | None = None,
     ) -> None:
         self._app = app
+        self._own_port = own_port
         self._listener = listener
         self._host, self._port = host, port
         self._on_bound = on_bound
@@ -63,6 +66,7 @@ class ApiWorker:
             on_bound=bound,
             graceful_timeout_s=2.0,
             listener=self._listener,
+            own_port=self._own_port,
         )
 
 
