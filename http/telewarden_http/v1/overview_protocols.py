@@ -4,7 +4,7 @@ Times are ISO 8601 (UTC, milliseconds, "Z"), durations seconds unless the name s
 decimal strings. What a process does not have, or cannot tell at the moment, is null.
 """
 
-from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -252,13 +252,22 @@ class Overview(Shape):
     messages: list[MessageView] | None
 
 
+class Looks(Protocol):
+    """Looks at the process by one who stays."""
+
+    async def next(self) -> bytes:
+        """The next Overview that this one has not had, as JSON on one line: one at once, then one a second, and one at
+        once when a worker changes. Cancelling it loses nothing."""
+        ...
+
+
 class OverviewSource(Protocol):
     """Looks at the process, once for all who look."""
 
-    async def overview(self) -> Overview:
-        """As it is now, or was less than a second ago."""
+    async def overview(self) -> bytes:
+        """An Overview as it is now, or was less than a second ago, as JSON."""
         ...
 
-    def looks(self) -> AsyncGenerator[Overview, None]:
-        """One at once, then one a second, and one at once when a worker changes. Who goes away closes it."""
+    def looking(self) -> AbstractContextManager[Looks]:
+        """For as long as somebody stays."""
         ...
