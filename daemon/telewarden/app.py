@@ -13,11 +13,14 @@ from telewarden import logs
 from telewarden.backfill import Backfiller
 from telewarden.cache_admin import CacheAdmin
 from telewarden.channel_admin import ChannelAdmin
+from telewarden.channel_handover import ChannelHandover
 from telewarden.channels import ChannelSet
 from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
 from telewarden.fault_injection import WorkerFaults
+from telewarden.gateway import IngestGateway
 from telewarden.health import Health
+from telewarden.http_channels import HttpChannels
 from telewarden.metrics import CacheErrors, DaemonMetrics, IntakeLags
 from telewarden.notify import Notifier
 from telewarden.reload import Reloaded, Reloader
@@ -29,6 +32,7 @@ from telewarden.storage.cache_keys import CacheKeys
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.cache_verify import CacheVerifier
 from telewarden.storage.changer import JournalChanger
+from telewarden.storage.channel_table import ChannelTable
 from telewarden.storage.journal_file import JournalDamaged, JournalError
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
@@ -51,6 +55,8 @@ from telewarden.workers.upkeep import UPKEEP_S, Upkeep
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
 from telewarden_http.app import create_app
+from telewarden_http.channels import ChannelRoutes
+from telewarden_http.gateway import GatewayRoutes
 from telewarden_supervisors import (
     AnySpec,
     ChildSpec,
@@ -188,6 +194,12 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         intake_settings(settings),
         IntakeLags(registry),
     )
+    table = ChannelTable(database)
+    handover = ChannelHandover(channels, table, lost_cache)
+    http_channels = HttpChannels(table, handover.meet)
+    gateway = IngestGateway(database, channels.served, telegram, settings.session_file)
+    http_settings = api_settings(settings)
+    answer_s = http_settings.answer_timeout_s
     app = create_app(
         reader=reader,
         acknowledger=acknowledger,
@@ -196,8 +208,12 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
             lambda: listener.reader, lambda: list(channels.taken_in), listener.title
         ),
         health=health,
-        settings=api_settings(settings),
+        settings=http_settings,
         registry=registry,
+        groups=[
+            ChannelRoutes(http_channels, answer_s),
+            GatewayRoutes(gateway, http_channels, health, registry, answer_s),
+        ],
     )
     api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
     health_worker = HealthWorker(health, database, journal, notifier)
@@ -248,7 +264,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     )
     children += [
         worker("writer", writer.run, heartbeat_s=60.0),
-        worker("channels", ChannelWriter(channels, database).run, heartbeat_s=60.0),
+        worker("channels", ChannelWriter(handover).run, heartbeat_s=60.0),
         shape.part(SERVING, [worker("api", api.run, heartbeat_s=30.0)]),
         shape.part(INTAKE, [worker("listener", listener.run, heartbeat_s=120.0)]),
         worker("upkeep", upkeep.run, heartbeat_s=UPKEEP_S),

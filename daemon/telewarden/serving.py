@@ -8,12 +8,15 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from telewarden import logs
+from telewarden.gateway import ONLY_SERVES, ServingGateway
+from telewarden.http_channels import HttpChannels
 from telewarden.metrics import CacheErrors, ServingMetrics
 from telewarden.notify import Notifier
 from telewarden.reload import Taker
 from telewarden.serving_health import ServingHealth
 from telewarden.settings import Settings
 from telewarden.storage.answers import Answers
+from telewarden.storage.channel_table import ChannelTable
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
 from telewarden.storage.shared_cache import SharedCache
 from telewarden.storage.shared_changer import SharedChanger
@@ -27,6 +30,8 @@ from telewarden.workers.channels import ChannelReader
 from telewarden.workers.health import HealthWorker
 from telewarden.workers.shared import SharedCacheWorker
 from telewarden_http.app import create_app
+from telewarden_http.channels import ChannelRoutes
+from telewarden_http.gateway import GatewayRoutes
 from telewarden_http.protocols import SyncedChannel, SyncRequest, Unavailable
 from telewarden_supervisors import AnySpec, LoopBlocked, LoopWatch, Supervisor
 
@@ -50,9 +55,7 @@ class _NoSession:
     """Implements Synchroniser where there is no session."""
 
     async def sync(self, request: SyncRequest) -> Sequence[SyncedChannel]:
-        raise Unavailable(
-            "this process only serves; ask the one that takes in (role all), which holds the session"
-        )
+        raise Unavailable(ONLY_SERVES)
 
 
 def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) -> Daemon:
@@ -63,7 +66,12 @@ def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) ->
         shared.reason = "no cache"
     registry = CollectorRegistry()
     answers = Answers()
-    channels = ChannelReader(database, settings.telegram.channels)
+    table = ChannelTable(database)
+    channels = ChannelReader(table, settings.telegram.channels)
+    http_channels = HttpChannels(table, channels.look)
+    gateway = ServingGateway(database, channels.served)
+    http_settings = api_settings(settings)
+    answer_s = http_settings.answer_timeout_s
     health = ServingHealth(database, shared, cached=cache is not None)
     metrics = ServingMetrics(database, shared, answers)
     registry.register(metrics)
@@ -84,8 +92,12 @@ def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) ->
         changer=SharedChanger(database, cache, shared, clock_s=time.monotonic),
         synchroniser=_NoSession(),
         health=health,
-        settings=api_settings(settings),
+        settings=http_settings,
         registry=registry,
+        groups=[
+            ChannelRoutes(http_channels, answer_s),
+            GatewayRoutes(gateway, http_channels, health, registry, answer_s),
+        ],
     )
     api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
     health_worker = HealthWorker(health, database, None, notifier)
