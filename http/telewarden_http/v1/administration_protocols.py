@@ -4,7 +4,7 @@ As in `overview_protocols`: times are ISO 8601, ids decimal strings, and what is
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
@@ -79,13 +79,16 @@ class WorkerAdmin(Protocol):
         ...
 
 
+Label = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00]*$")]
+
+
 class NewChannel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """channel: its id, @name, or a link to it. label: what to call it. start: where its reading begins: "now", "all",
     how many of the newest posts, or an ISO date. join: the account enters it, if it is not in it."""
 
-    channel: str
-    label: str | msgspec.UnsetType | None = msgspec.UNSET
-    start: str = "now"
+    channel: Annotated[str, msgspec.Meta(max_length=200)]
+    label: Label | msgspec.UnsetType | None = msgspec.UNSET
+    start: Annotated[str, msgspec.Meta(max_length=40)] = "now"
     join: bool = False
 
 
@@ -93,7 +96,7 @@ class ChannelPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What is to be changed; what is left out stays. active: whether it is taken in. label: null for its title."""
 
     active: bool | msgspec.UnsetType = msgspec.UNSET
-    label: str | msgspec.UnsetType | None = msgspec.UNSET
+    label: Label | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ChannelSwitch(Protocol):

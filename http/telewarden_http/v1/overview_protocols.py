@@ -113,7 +113,7 @@ class ChannelView(Shape, frozen=True, kw_only=True):
     name: str
     active: bool
     state: str
-    source: str
+    source: str | None
     origin: str | None
     checkpoint: str | None
     top: str | None
