@@ -14,7 +14,7 @@ from anyio.abc import TaskStatus
 
 from telewarden.storage.journal import wall_clock_us
 from telewarden.storage.signal import Signal
-from telewarden_http.v1.administration_protocols import NotThere, TooMany
+from telewarden_http.v1.administration_protocols import NotThere, OnlyServes, TooMany
 from telewarden_http.v1.jobs_protocols import AnyJob, AnyResult, Job, JobProgress, JobState
 from telewarden_http.wire import iso_ms
 
@@ -169,6 +169,30 @@ class Jobs:
 
     def _count(self, state: JobState) -> int:
         return sum(entry.state is state for entry in self._entries.values())
+
+
+class NoJobs:
+    """Implements JobKeeper in a process that only serves."""
+
+    def submit(self, request: AnyJob, by: str) -> Job:
+        """Raises OnlyServes."""
+        raise _elsewhere()
+
+    def jobs(self) -> list[Job]:
+        """Raises OnlyServes."""
+        raise _elsewhere()
+
+    def job(self, id_: str) -> Job:
+        """Raises OnlyServes."""
+        raise _elsewhere()
+
+    async def cancel(self, id_: str) -> Job:
+        """Raises OnlyServes."""
+        raise _elsewhere()
+
+
+def _elsewhere() -> OnlyServes:
+    return OnlyServes("Jobs run where the session and the journal are")
 
 
 def _kind(request: AnyJob) -> str:

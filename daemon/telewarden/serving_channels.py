@@ -26,7 +26,7 @@ class ServingChannels:
         """See the protocol. Raises OnlyServes for what only Telegram or the journal can answer."""
         text = wanted.channel.strip()
         number = text.removeprefix("-")
-        if not (number.isascii() and number.isdecimal() and len(number) < 20):
+        if not (number.isascii() and number.isdecimal() and len(number) < 19):
             raise OnlyServes(f"Telegram has to be asked what {text[:60]!r} is")
         if wanted.start != "now" or wanted.join:
             raise OnlyServes('"start" and "join" are for the process that holds the session')

@@ -46,7 +46,7 @@ class JobRoutes:
                     "The jobs",
                     "What waits and runs, and the last 50 that ended. A restart of the process forgets them; what they "
                     "did stays.",
-                    answers={200: Jobs},
+                    answers={200: Jobs, 409: "This process only serves"},
                 ),
             ),
             Route(
