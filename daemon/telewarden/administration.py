@@ -166,7 +166,7 @@ def ingest_administration(common: Common, parts: IngestParts) -> Administration:
         lambda: list(parts.channels.taken_in),
     )
     jobs = Jobs(kinds.carry_out)
-    groups = [
+    groups: list[Routes] = [
         AdministrationRoutes(tree, channels, stores, common.answer_timeout_s),
         JobRoutes(jobs),
         common.looked_at(looking),
@@ -197,7 +197,7 @@ def serving_administration(
         messages=messages,
         asked=asked,
     )
-    groups = [
+    groups: list[Routes] = [
         AdministrationRoutes(tree, channels, stores, common.answer_timeout_s),
         JobRoutes(NoJobs()),
         common.looked_at(looking),
