@@ -1,7 +1,5 @@
 """Composition root: settings in, supervision tree out. The only place that wires the parts together."""
 
-import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -23,8 +21,10 @@ from telewarden.health import Health
 from telewarden.http_channels import HttpChannels
 from telewarden.metrics import CacheErrors, DaemonMetrics, IntakeLags
 from telewarden.notify import Notifier
-from telewarden.reload import Reloaded, Reloader
-from telewarden.serving import LOOP_TURN_S, Daemon, log_blocked_loop, make_server
+from telewarden.processes import serve_by_processes
+from telewarden.reload import Reloader
+from telewarden.running import EXIT_GAVE_UP, EXIT_UNUSABLE, Daemon, supervise
+from telewarden.serving import LOOP_TURN_S, log_blocked_loop, make_server
 from telewarden.settings import ROLE_API, Settings
 from telewarden.storage.acknowledger import JournalAcknowledger
 from telewarden.storage.answers import Answers
@@ -62,19 +62,11 @@ from telewarden_supervisors import (
     ChildSpec,
     LoopWatch,
     Supervisor,
-    SupervisorGaveUp,
     Worker,
     leaves,
 )
 
 log = structlog.get_logger(__name__)
-
-EXIT_UNUSABLE = 2
-"""The operator has to change something first: settings, another process, a file."""
-EXIT_GAVE_UP = 70
-"""The root supervisor gave up (EX_SOFTWARE); a service manager should start a fresh process."""
-
-_STOP_S = 9.0
 
 
 def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
@@ -84,7 +76,7 @@ def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
     """
     logs.configure(settings.log.level, settings.log.format)
     if settings.role == ROLE_API:
-        return _turn(_serve, settings, read_again)
+        return _turn(serve_by_processes if settings.http.workers > 1 else _serve, settings, read_again)
     try:
         lock = SessionLock(settings.session_file)
     except SessionInUse as error:
@@ -113,7 +105,8 @@ async def _serve(settings: Settings, read_again: Callable[[], Settings]) -> int:
             print(f"telewarden: {refused}", file=sys.stderr)  # noqa: T201
             return EXIT_UNUSABLE
         async with open_shared_stores(settings) as stores:
-            return await _supervise(make_server(settings, stores, notifier), settings, read_again)
+            daemon = make_server(settings, stores, notifier)
+            return await supervise(daemon, Reloader(settings, read_again, daemon.takers))
     finally:
         notifier.close()
 
@@ -131,7 +124,8 @@ async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
                 if refused is not None:
                     print(f"telewarden: {refused}", file=sys.stderr)  # noqa: T201
                     return EXIT_UNUSABLE
-                return await _supervise(make_daemon(settings, stores, notifier), settings, read_again)
+                daemon = make_daemon(settings, stores, notifier)
+                return await supervise(daemon, Reloader(settings, read_again, daemon.takers))
     except* JournalDamaged as group:
         for error in leaves(group):
             print(f"telewarden: {error}; a fresh process saves what is good", file=sys.stderr)  # noqa: T201
@@ -320,54 +314,3 @@ def client_settings(settings: Settings) -> ClientSettings:
             dialogs_s=telegram.dialogs_timeout_s,
         ),
     )
-
-
-async def _supervise(daemon: Daemon, settings: Settings, read_again: Callable[[], Settings]) -> int:
-    reloader = Reloader(settings, read_again, daemon.takers)
-    status = 0
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_on_signal, daemon)
-        tasks.start_soon(_reload_on_signal, daemon, reloader)
-        try:
-            await daemon.supervisor.run()
-        except SupervisorGaveUp as error:
-            log.critical("gave_up", error=str(error))
-            status = EXIT_GAVE_UP
-        tasks.cancel_scope.cancel()
-    log.info("stopped", exit_status=status)
-    return status
-
-
-async def _stop_on_signal(daemon: Daemon) -> None:
-    """The first signal stops in order; a second one, or too slow a stop, ends the process at once.
-
-    That is safe too: whatever was answered or accepted is on disk.
-    """
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            log.info("stopping", signal=signal.Signals(number).name)
-            daemon.notifier.stopping("stopping")
-            daemon.supervisor.request_stop(signal.Signals(number).name)
-            break
-        with anyio.move_on_after(_STOP_S):
-            async for number in signals:
-                log.warning("ending_at_once", signal=signal.Signals(number).name)
-                break
-    os._exit(1)
-
-
-async def _reload_on_signal(daemon: Daemon, reloader: Reloader) -> None:
-    """SIGHUP reads the settings again. Repeated ones are one: all that comes meanwhile is in what is read."""
-    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
-        async for _ in signals:
-            daemon.notifier.reloading("reading the settings again")
-            reloaded = reloader.reload()
-            if daemon.health.told_ready:
-                daemon.notifier.ready(_reload_status(reloaded))
-
-
-def _reload_status(reloaded: Reloaded | None) -> str:
-    if reloaded is None:
-        return "the settings are unusable, the old ones stay; see the log"
-    left = f"; need a restart: {', '.join(reloaded.left)}" if reloaded.left else ""
-    return f"settings changed: {', '.join(reloaded.taken) or 'none'}{left}"

@@ -1,8 +1,8 @@
 """Composition root of a process of the role `api`: it serves what another one takes in, from the same stores."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -12,9 +12,10 @@ from telewarden.gateway import ONLY_SERVES, ServingGateway
 from telewarden.http_channels import HttpChannels
 from telewarden.metrics import CacheErrors, ServingMetrics
 from telewarden.notify import Notifier
-from telewarden.reload import Taker
+from telewarden.running import Daemon
 from telewarden.serving_health import ServingHealth
 from telewarden.settings import Settings
+from telewarden.share import Share
 from telewarden.storage.answers import Answers
 from telewarden.storage.channel_table import ChannelTable
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
@@ -37,18 +38,13 @@ from telewarden_supervisors import AnySpec, LoopBlocked, LoopWatch, Supervisor
 
 log = structlog.get_logger(__name__)
 
+TAKEN: Final = frozenset(
+    ("log.level", "log.format", "http.api_keys", "http.gateway_token", "telegram.channels")
+)
+"""Settings that a process that serves takes while it runs."""
+
 LOOP_TURN_S = 2.0
 """The longest that a turn of the event loop may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Daemon:
-    """The assembled parts. takers: bring changed settings into them."""
-
-    supervisor: Supervisor
-    notifier: Notifier
-    health: HealthWorker
-    takers: Mapping[str, Taker]
 
 
 class _NoSession:
@@ -58,13 +54,15 @@ class _NoSession:
         raise Unavailable(ONLY_SERVES)
 
 
-def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) -> Daemon:
-    """The workers of a process that only serves, in one tree."""
+def make_server(
+    settings: Settings, stores: SharedStores, notifier: Notifier, share: Share | None = None
+) -> Daemon:
+    """The workers of a process that only serves, in one tree. share: its part, where it is one of several."""
     database, cache = stores.database, stores.cache
     shared = SharedCache(Signal(), remember_s=settings.cache.tombstone_ttl_s, clock_s=time.monotonic)
     if cache is None:
         shared.reason = "no cache"
-    registry = CollectorRegistry()
+    registry = CollectorRegistry() if share is None else share.registry()
     answers = Answers()
     table = ChannelTable(database)
     channels = ChannelReader(table, settings.telegram.channels)
@@ -91,7 +89,7 @@ def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) ->
         ),
         changer=SharedChanger(database, cache, shared, clock_s=time.monotonic),
         synchroniser=_NoSession(),
-        health=health,
+        health=health if share is None else share.health(health),
         settings=http_settings,
         registry=registry,
         groups=[
@@ -99,7 +97,8 @@ def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) ->
             GatewayRoutes(gateway, http_channels, health, registry, answer_s),
         ],
     )
-    api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
+    listener = None if share is None else share.listener
+    api = ApiWorker(app, host=settings.http.host, port=settings.http.port, listener=listener)
     health_worker = HealthWorker(health, database, None, notifier)
     shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
     children: list[AnySpec] = []
@@ -122,6 +121,7 @@ def make_server(settings: Settings, stores: SharedStores, notifier: Notifier) ->
     takers = serving_takers(app) | {
         "telegram.channels": lambda settings: channels.configure(settings.telegram.channels)
     }
+    assert takers.keys() == TAKEN, "the parent of several processes has to know them"
     return Daemon(supervisor, notifier, health_worker, takers)
 
 
