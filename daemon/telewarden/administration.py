@@ -54,12 +54,17 @@ _POLL_ROUTE = "/api/messages/unprocessed"
 
 @dataclass(frozen=True, slots=True)
 class Administration:
-    """groups: the routes. pulse: beaten by the worker `health`. jobs: run by the worker of that name; None where there
-    are none."""
+    """groups: the routes. pulse: beaten by the worker `health`."""
 
     groups: Sequence[Routes]
     pulse: Pulse
-    jobs: Jobs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IngestAdministration(Administration):
+    """jobs: run by the worker of that name."""
+
+    jobs: Jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,7 @@ class IngestParts:
     synchroniser: Synchroniser
 
 
-def ingest_administration(common: Common, parts: IngestParts) -> Administration:
+def ingest_administration(common: Common, parts: IngestParts) -> IngestAdministration:
     """In a process that takes in."""
     sync, database = parts.sync, common.database
 
@@ -171,7 +176,7 @@ def ingest_administration(common: Common, parts: IngestParts) -> Administration:
         JobRoutes(jobs),
         common.looked_at(looking),
     ]
-    return Administration(groups, pulse, jobs)
+    return IngestAdministration(groups, pulse, jobs)
 
 
 def serving_administration(
