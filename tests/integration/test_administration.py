@@ -40,7 +40,7 @@ ROUTES = (
 
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    settings = {
+    settings: dict[str, dict[str, object]] = {
         "http": {"gateway_token": ADMIN_KEY},
         "testing": {"worker_faults": True, "restarts": 1000},
         "telegram": {"first_read": "now", "requests_per_s": 100.0},
