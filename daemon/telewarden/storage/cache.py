@@ -263,11 +263,18 @@ class Cache:
         return bool(await self._run("mark", [self._prefix, f"{history}:", 0, "drop"]))
 
     async def seen(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
+        """Which messages of a channel are known to have been taken in; see `taken_in`."""
+        found = await self.taken_in([Key(channel_id, message_id) for message_id in message_ids])
+        return {key.message_id for key in found}
+
+    async def taken_in(self, keys: Sequence[Key]) -> set[Key]:
         """Which messages are known to have been taken in; of the others nothing is known. Needs no proof: what is there
         was put there by who took it in."""
-        keys = [f"{self._prefix}dedup:{channel_id}:{message_id}" for message_id in message_ids]
-        found = await self._call(self._connected().client.mget(keys))
-        return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
+        if not keys:
+            return set()
+        names = [f"{self._prefix}dedup:{key.channel_id}:{key.message_id}" for key in keys]
+        found = await self._call(self._connected().client.mget(names))
+        return {key for key, value in zip(keys, found, strict=True) if value is not None}
 
     async def done(self, keys: Sequence[Key]) -> set[Key]:
         """Which of some messages have a tombstone."""

@@ -133,6 +133,14 @@ class ChannelTable:
             rows = await connection.fetch(statement("channel_wishes"))
         return [Wish(row["channel_id"], Wanted(row["wanted"]), row["wish"], row["label"]) for row in rows]
 
+    async def added(self) -> dict[int, Intake]:
+        """The channels that were added to those of the settings, as they were written down."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(statement("channels_added"))
+        return {
+            row["channel_id"]: Intake(row["label"], row["is_active"], is_configured=False) for row in rows
+        }
+
     async def settle(self, done: Sequence[Wish], served: Mapping[int, Intake]) -> list[int]:
         """Write down that these wishes are done, and which channels are served now.
 

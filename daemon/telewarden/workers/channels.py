@@ -14,7 +14,7 @@ from telewarden_supervisors import WorkerContext
 
 log = structlog.get_logger(__name__)
 
-LOOK_S = 2.0
+LOOK_S = 1.0
 """How often the database is looked at, in seconds."""
 
 
