@@ -299,6 +299,11 @@ def _channel(value: object, name: str = "channel") -> str:
     )
 
 
+def parse_channels(text: str, name: str) -> frozenset[int]:
+    """The ids in a comma list; at least one. name: of the parameter. Raises BadRequest."""
+    return frozenset(int(_channel(word, name)) for word in _words(text) or ("",))
+
+
 def _words(text: str) -> tuple[str, ...]:
     """A comma list, each word once."""
     return tuple(dict.fromkeys(word for part in text.split(",") if (word := part.strip())))

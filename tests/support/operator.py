@@ -19,6 +19,7 @@ WORKERS = (
     "warmer",
     "writer",
     "channels",
+    "feed",
     "api",
     "listener",
     "upkeep",

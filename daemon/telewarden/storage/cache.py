@@ -30,6 +30,10 @@ RECENT_LENGTH = 1_000
 """How many message ids `telegram:channel:{id}:recent` keeps."""
 
 
+_FAILED = (RedisError, OSError, TimeoutError, RuntimeError)
+"""RuntimeError: uvloop's word for a transport that was closed while it was written to."""
+_LISTEN_S = 1.0
+
 _REPLICATES = "if redis.replicate_commands then redis.replicate_commands() end\n"
 """Redis 6.2 may be told (`lua-replicate-commands no`) to repeat scripts on replicas, and then lets none write after
 INFO; newer ones always repeat what a script did."""
@@ -313,6 +317,26 @@ class Cache:
         answer: T = await self._call(question(self._connected().client))
         return answer
 
+    async def announce(self, what: str) -> None:
+        """Tell the processes that listen to `announcements` that there is news. A server that does not do this is well
+        for all the rest, so it is no problem of the cache."""
+        try:
+            await self._connected().client.publish(f"{self._prefix}{what}", b"")
+        except _FAILED as error:
+            raise CacheUnavailable(classify(error)) from error
+
+    async def announcements(self, what: str) -> AsyncIterator[None]:
+        """Each time that news may have been announced, and first of all when the server listens; on a connection of its
+        own, until that is lost."""
+        try:
+            async with self._connected().client.pubsub() as subscription:
+                await subscription.subscribe(f"{self._prefix}{what}")
+                while True:
+                    if await subscription.get_message(timeout=_LISTEN_S) is not None:
+                        yield
+        except _FAILED as error:
+            raise CacheUnavailable(classify(error)) from error
+
     def _connected(self) -> "_Server":
         if self._server is None:
             raise CacheUnavailable("not connected yet")
@@ -324,8 +348,7 @@ class Cache:
     async def _call(self, call: Any) -> Any:
         try:
             return await call
-        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
-            # RuntimeError: uvloop's word for a transport that was closed while it was written to.
+        except _FAILED as error:
             raise self._unavailable(classify(error)) from error
 
     def _unavailable(self, what: Problem) -> CacheUnavailable:

@@ -122,10 +122,11 @@ class ChannelTable:
             await connection.execute(statement("channel_wish"), removed.channel_id, Wanted.REMOVED.value)
         return removed
 
-    async def served(self) -> list[int]:
-        """Which channels may be polled."""
+    async def served(self) -> dict[int, str]:
+        """Which channels may be polled, and how they are called; empty where that is not known."""
         async with self._database.reading() as connection:
-            return [row["channel_id"] for row in await connection.fetch(statement("served_channels"))]
+            rows = await connection.fetch(statement("served_channels"))
+        return {row["channel_id"]: row["label"] for row in rows}
 
     async def wishes(self) -> list[Wish]:
         """What is still to be done by the process that takes in."""
