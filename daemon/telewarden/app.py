@@ -279,7 +279,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
             keeper=http_channels,
             consumers=consumers,
             answers=answers,
-            acknowledged=lambda: acknowledger.count,
+            acknowledged=lambda: acknowledger.count + consumers.counts.acknowledged,
             answer_timeout_s=answer_s,
         ),
         IngestParts(

@@ -119,7 +119,7 @@ def make_server(
             keeper=http_channels,
             consumers=consumers,
             answers=answers,
-            acknowledged=lambda: acknowledger.count,
+            acknowledged=lambda: acknowledger.count + consumers.counts.acknowledged,
             answer_timeout_s=answer_s,
         ),
         shared,

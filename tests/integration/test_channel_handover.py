@@ -72,7 +72,7 @@ async def test_what_is_taken_in_is_written_down(meeting: Meeting) -> None:
     await meeting.channels.remove(SIGNALS)
     await meeting.handover.meet()
     assert await meeting.active() == set()
-    assert await meeting.table.served() == [NEWS]
+    assert list(await meeting.table.served()) == [NEWS]
     assert set(await meeting.rows()) == {NEWS, SIGNALS}, "it is known, and not taken in"
 
 
@@ -83,7 +83,7 @@ async def test_a_wish_is_carried_out_once_and_never_undone(meeting: Meeting) -> 
     await meeting.channels.pause(NEWS, paused=True)
     await meeting.table.settle([], {})
     assert EXTRA in await meeting.active(), "an open wish stays"
-    assert await meeting.table.served() == [EXTRA]
+    assert list(await meeting.table.served()) == [EXTRA]
     await meeting.handover.meet()
     assert list(meeting.channels.taken_in) == [EXTRA]
     assert meeting.lost == [f"channel {EXTRA} was added"]
