@@ -52,9 +52,11 @@ from telewarden_http.metrics import DURATIONS
 from telewarden_http.protocols import HealthReporter, Synchroniser
 from telewarden_http.routing import Routes
 from telewarden_http.v1.admin_consumers import ConsumerAdminRoutes
+from telewarden_http.v1.admin_keys import KeyAdminRoutes
 from telewarden_http.v1.administration import AdministrationRoutes
 from telewarden_http.v1.consumers_protocols import ConsumerAdmin
 from telewarden_http.v1.jobs import JobRoutes
+from telewarden_http.v1.keys_protocols import KeyAdmin
 from telewarden_http.v1.overview import OverviewRoutes
 from telewarden_http.v1.overview_protocols import ConsumerView
 from telewarden_supervisors import Supervisor
@@ -83,7 +85,8 @@ class IngestAdministration(Administration):
 class Common:
     """What a process of either role has. supervisor: gives the root, once it is there. history: a subscriber of it.
 
-    acknowledged: how many messages were. served_by: workers that serve the API.
+    acknowledged: how many messages were. served_by: workers that serve the API. keys: stored ones; None where only
+    those of the settings are known.
     """
 
     supervisor: Callable[[], Supervisor]
@@ -97,6 +100,7 @@ class Common:
     acknowledged: Callable[[], int]
     answer_timeout_s: float
     served_by: frozenset[str] = frozenset({SERVING, "api"})
+    keys: KeyAdmin | None = None
 
     @property
     def tree(self) -> TreeAdmin:
@@ -120,6 +124,15 @@ class Common:
     def looked_at(self, looking: Looking) -> OverviewRoutes:
         """The overview's routes."""
         return OverviewRoutes(Overviews(looking.look, self.history))
+
+    def stored(self) -> Sequence[Routes]:
+        """Routes about what the database keeps, the same in both roles."""
+        consumers = ConsumerAdminRoutes(self.consumers, self.answer_timeout_s)
+        return (
+            [consumers]
+            if self.keys is None
+            else [consumers, KeyAdminRoutes(self.keys, self.answer_timeout_s)]
+        )
 
     def consumers_lately(self) -> Lately[list[ConsumerView]]:
         """Their backlogs."""
@@ -191,7 +204,7 @@ def ingest_administration(common: Common, parts: IngestParts) -> IngestAdministr
     groups: list[Routes] = [
         AdministrationRoutes(tree, channels, stores, common.answer_timeout_s),
         JobRoutes(jobs),
-        ConsumerAdminRoutes(common.consumers, common.answer_timeout_s),
+        *common.stored(),
         common.looked_at(looking),
     ]
     return IngestAdministration(groups, pulse, jobs)
@@ -223,7 +236,7 @@ def serving_administration(
     groups: list[Routes] = [
         AdministrationRoutes(tree, channels, stores, common.answer_timeout_s),
         JobRoutes(NoJobs()),
-        ConsumerAdminRoutes(common.consumers, common.answer_timeout_s),
+        *common.stored(),
         common.looked_at(looking),
     ]
     return Administration(groups, pulse)

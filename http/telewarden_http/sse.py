@@ -6,9 +6,11 @@ until then no more is made for it than fits into its connection's buffer.
 """
 
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Any, Final, cast
 
-from quart import Response
+from quart import Response, request
+
+from telewarden_http.boundary import STREAMS
 
 KEEP_ALIVE_S: Final = 15.0
 """A stream is silent no longer: proxies take silent connections for dead, and a client that is gone is found out."""
@@ -44,6 +46,7 @@ def event_stream(frames: AsyncGenerator[bytes, None], headers: dict[str, str] | 
 
     What a frame's maker holds it must take hold of in its own body: it may never be begun.
     """
+    cast(dict[str, Any], request.scope)[STREAMS] = True
     response = Response(frames, headers=_HEADERS | (headers or {}))
     response.timeout = None
     return response
