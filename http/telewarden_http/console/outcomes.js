@@ -1,0 +1,19 @@
+/** What came of the operator's actions, in words; it stays until it is dismissed. */
+import { byId, make, say, set } from "./dom.js";
+
+const MOST = 4;
+
+/** A note that begins with these words. Gives `change(state, words)`. */
+export function note(words) {
+  const text = make("p", {}, words);
+  const dismiss = make("button", { type: "button", "aria-label": "Dismiss" }, "×");
+  const item = make("li", { "data-state": "wait" }, make("span", { class: "mark", "aria-hidden": "true" }), text, dismiss);
+  dismiss.addEventListener("click", () => item.remove());
+  const place = byId("outcomes");
+  place.append(item);
+  while (place.children.length > MOST) place.firstElementChild.remove();
+  return (state, changed) => {
+    set(item, "data-state", state);
+    say(text, changed);
+  };
+}

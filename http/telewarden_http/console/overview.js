@@ -1,0 +1,134 @@
+/** The upper half of the board: verdict, degraded parts, and the way of a message with its sparklines. */
+import { byId, list, make, say, set } from "./dom.js";
+import { duration, foreign, timeOfDay } from "./format.js";
+import { Sparkline } from "./sparkline.js";
+import { stations } from "./stations.js";
+import { tell } from "./times.js";
+import { effectAndCause, named, notices, verdict } from "./verdict.js";
+
+const LENGTH = 180;
+const WINDOW_MS = 60_000;
+
+/** Remembers what sparklines and the rate of storing need from one look to the next. */
+export class OverviewPart {
+  #sparks = new Map();
+  #flushed = [];
+  #lastMs = null;
+
+  /** Shows an overview. Gives its verdict. */
+  show(overview) {
+    const found = verdict(overview);
+    showVerdict(found);
+    this.#facts(overview);
+    trouble(overview);
+    this.#way(overview);
+    return found;
+  }
+
+  /** Says that the connection is not there. sinceMs: of the last figures; null before the first. */
+  lose(sinceMs, why) {
+    const headline = sinceMs === null ? "Not connected" : `Not connected since ${timeOfDay(sinceMs)}`;
+    const figures = sinceMs === null ? "" : " The figures below are from then.";
+    const detail = `${why.charAt(0).toUpperCase()}${why.slice(1)}; trying again.${figures}`;
+    showVerdict({ level: "lost", headline, detail });
+    return { level: "lost", headline, detail, key: "lost" };
+  }
+
+  #facts(overview) {
+    const facts = [
+      ["Up for", duration(overview.uptimeS)],
+      ["Role", overview.role === "all" ? "takes in and serves" : "only serves"],
+      ["Version", foreign(overview.version)],
+    ];
+    list(byId("facts"), facts, ([name]) => name,
+      ([name]) => make("div", {}, make("dt", {}, name), make("dd")),
+      (element, [, value]) => say(element.lastElementChild, value));
+  }
+
+  #way(overview) {
+    const atMs = Date.parse(overview.at);
+    const missed = this.#lastMs === null ? 0 : Math.round((atMs - this.#lastMs) / 1000) - 1;
+    const isNext = this.#lastMs === null || atMs - this.#lastMs > 700;
+    const stored = this.#storedPerMinute(overview, atMs);
+    list(byId("way"), stations(overview, stored), (station) => station.name,
+      (station) => {
+        const spark = new Sparkline(LENGTH);
+        this.#sparks.set(station.name, spark);
+        return createStation(station, spark);
+      },
+      (element, station) => {
+        updateStation(element, station);
+        const spark = this.#sparks.get(station.name);
+        if (isNext) {
+          for (let gap = 0; gap < Math.min(missed, LENGTH); gap += 1) spark.add(null, station.least);
+          spark.add(station.sample, station.least);
+        }
+      });
+    if (isNext) this.#lastMs = atMs;
+  }
+
+  /** Changes that reached the database, a minute, by how far the journal's flushed position moved. */
+  #storedPerMinute({ journal }, atMs) {
+    if (journal === null) return null;
+    const past = this.#flushed;
+    const last = past.at(-1);
+    if (last && (last.epoch !== journal.epoch || last.position > Number(journal.flushed))) past.length = 0;
+    past.push({ epoch: journal.epoch, position: Number(journal.flushed), atMs });
+    while (past.length > 2 && past[1].atMs <= atMs - WINDOW_MS) past.shift();
+    const [first] = past;
+    if (atMs - first.atMs < 900) return null;
+    return ((Number(journal.flushed) - first.position) / (atMs - first.atMs)) * 60_000;
+  }
+}
+
+function showVerdict({ level, headline, detail }) {
+  byId("verdict").dataset.level = level;
+  say(byId("headline"), headline);
+  say(byId("detail"), detail);
+}
+
+function trouble(overview) {
+  const state = overview.health.ready ? "warn" : "bad";
+  const items = [
+    ...overview.health.degraded.map((part) => ({
+      key: part.what, state, what: named(part.what), since: part.since, ...effectAndCause(part),
+    })),
+    ...notices(overview).map((notice, index) => ({ key: `notice ${index}`, state: "wait", ...notice })),
+  ];
+  list(byId("trouble"), items, (item) => item.key,
+    () => make("li", {},
+      make("span", { class: "mark", "aria-hidden": "true" }),
+      make("span", { class: "what" }),
+      make("span", { class: "since" }, "since ", make("time")),
+      make("p", { class: "why" }, make("span", { class: "effect" }), " ", make("span", { class: "cause" }))),
+    (element, item) => {
+      set(element, "data-state", item.state);
+      const [, what, since, why] = element.children;
+      say(what, item.what);
+      since.hidden = item.since === null;
+      if (item.since !== null) tell(since.lastElementChild, item.since);
+      say(why.firstElementChild, item.effect + (/[.!?]$/.test(item.effect) ? "" : "."));
+      say(why.lastElementChild, item.cause === "" ? "" : `Cause: ${item.cause}`);
+    });
+}
+
+function createStation({ name }, spark) {
+  return make("li", { class: "station" },
+    make("p", { class: "station-head" },
+      make("span", { class: "mark", "aria-hidden": "true" }), make("span", {}, name),
+      make("span", { class: "state-word" })),
+    make("p", { class: "station-figure" }, make("strong"), make("span")),
+    make("p", { class: "station-more" }),
+    make("p", { class: "station-more" }),
+    spark.element);
+}
+
+function updateStation(element, station) {
+  const [head, value, first, second] = element.children;
+  set(head, "data-state", station.state);
+  say(head.lastElementChild, station.word);
+  say(value.firstElementChild, station.figure);
+  say(value.lastElementChild, station.unit);
+  say(first, station.more[0] ?? "");
+  say(second, station.more[1] ?? "");
+}

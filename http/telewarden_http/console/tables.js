@@ -1,0 +1,97 @@
+/** The tables of channels and of consumers. */
+import { byId, list, make, say, set } from "./dom.js";
+import { count, foreign, many, milliseconds } from "./format.js";
+import { tell } from "./times.js";
+
+/** Shows channels, and offers to pause and resume one. ask(channel): called when its button is pressed. */
+export class ChannelsPart {
+  #channels = [];
+
+  constructor(ask) {
+    this.ask = ask;
+  }
+
+  show({ channels }) {
+    this.#channels = channels;
+    const body = byId("channels");
+    if (channels.length === 0) {
+      nothing(body, 4, "No channel is taken in. Add one: telewarden channels add @name");
+      return;
+    }
+    list(body, channels, (channel) => channel.channel,
+      (channel) => this.#create(channel.channel), (row, channel) => updateChannel(row, channel));
+  }
+
+  #create(id) {
+    const button = make("button", { type: "button", "data-needs-link": "", "data-channel": id }, make("span"), make("span", { class: "unseen" }));
+    button.addEventListener("click", () => this.ask(this.#channels.find((channel) => channel.channel === id)));
+    return make("tr", {},
+      make("th", { scope: "row" },
+        make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("bdi", { class: "cut" })),
+        make("span", { class: "second" })),
+      make("td", { class: "number" }, make("span"), make("span", { class: "second" })),
+      make("td", { class: "number" }, make("time"), make("span", { class: "second" })),
+      make("td", {}, button));
+  }
+}
+
+/** What a channel is called. */
+export function channelName({ label, title, name, channel }) {
+  return foreign(label || title || (name && `@${name}`) || channel, 120);
+}
+
+function updateChannel(row, channel) {
+  const [who, waiting, last, action] = row.children;
+  const [state, more] = who.children;
+  const behind = channel.behind ?? 0;
+  set(state, "data-state", channel.active ? (behind > 0 ? "wait" : "good") : "off");
+  say(state.lastElementChild, channelName(channel));
+  say(more, [channel.name && `@${foreign(channel.name)}`, channel.channel, foreign(channel.state)].filter(Boolean).join(" · "));
+  say(waiting.firstElementChild, count(channel.waiting));
+  say(waiting.lastElementChild, behind > 0 ? `${count(behind)} to read` : "");
+  tell(last.firstElementChild, channel.lastMessageAt, "none yet");
+  say(last.lastElementChild, channel.lagMs === null ? "" : `came in ${milliseconds(channel.lagMs)}`);
+  const [words, whom] = action.firstElementChild.children;
+  say(words, channel.active ? "Pause…" : "Resume…");
+  say(whom, ` ${channelName(channel)}`);
+}
+
+/** Shows consumers. */
+export function showConsumers({ consumers }) {
+  const body = byId("consumers");
+  if (consumers === null) {
+    nothing(body, 5, "Not known while the database does not answer.");
+    return;
+  }
+  if (consumers.length === 0) {
+    nothing(body, 5, "None yet: a consumer appears here with its first GET /v1/messages.");
+    return;
+  }
+  list(body, consumers, (consumer) => consumer.name,
+    () => make("tr", {},
+      make("th", { scope: "row" }, make("bdi", { class: "cut" })),
+      make("td", { class: "number" }, make("span"), make("span", { class: "second" })),
+      make("td", { class: "number" }),
+      make("td", { class: "number" }, make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("span", { class: "state-word" }))),
+      make("td", { class: "number" }, make("time"))),
+    (row, consumer) => {
+      const [who, waiting, leased, dead, oldest] = row.children;
+      say(who.firstElementChild, foreign(consumer.name, 120));
+      say(waiting.firstElementChild, `${consumer.isExact ? "" : "≥ "}${count(consumer.waiting)}`);
+      say(waiting.lastElementChild, consumer.delayed > 0 ? `${count(consumer.delayed)} delayed` : "");
+      say(leased, count(consumer.leased));
+      const [state] = dead.children;
+      set(state, "data-state", consumer.dead > 0 ? "warn" : "none");
+      state.firstElementChild.hidden = consumer.dead === 0;
+      say(state.lastElementChild, count(consumer.dead));
+      set(state.lastElementChild, "title", consumer.dead > 0 ? many(consumer.dead, "dead letter") : null);
+      tell(oldest.firstElementChild, consumer.oldestWaitingAt, "none");
+    });
+}
+
+/** One row that says why there are none. */
+function nothing(body, columns, words) {
+  list(body, [words], () => "(nothing)",
+    () => make("tr", { class: "none" }, make("td", { colspan: columns })),
+    (row) => say(row.firstElementChild, words));
+}
