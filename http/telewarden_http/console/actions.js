@@ -1,7 +1,7 @@
 /** What an operator may do from here: each is asked back, done over the API, and told in words. */
 import { send } from "./api.js";
 import { confirmed } from "./confirm.js";
-import { foreign } from "./format.js";
+import { duration, foreign } from "./format.js";
 import { note } from "./outcomes.js";
 import { channelName } from "./tables.js";
 
@@ -27,7 +27,7 @@ export class Actions {
     if (!(await confirmed({ title: `Restart ${name}?`, words, yes: `Restart ${name}` }))) return;
     const tell = note(`Restarting ${name} …`);
     const answer = await send("POST", `v1/admin/workers/${encodeURIComponent(worker.name)}/restart`, this.key());
-    if (answer.ok) tell("good", foreign(answer.body?.detail ?? `${name} was restarted and is ready.`));
+    if (answer.ok) tell("good", `${name} is ready again, after ${duration(answer.body.readyAfterS)}.`);
     else tell("bad", `${name} was not restarted. ${foreign(answer.words)}`);
   }
 

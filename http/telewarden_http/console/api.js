@@ -29,7 +29,7 @@ export async function refusal(response) {
   }
 }
 
-/** Asks for something to be done. Gives `{ok, body, words}`; words say why not. Never raises. */
+/** Asks for something to be done. Gives `{ok, status, body, words}`; words say why not. Never raises. */
 export async function send(method, path, key, body) {
   const headers = { Authorization: `Bearer ${key}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -42,14 +42,14 @@ export async function send(method, path, key, body) {
       credentials: "omit",
       signal: AbortSignal.timeout(60_000),
     });
-    if (!response.ok) return { ok: false, body: null, words: await refusal(response) };
+    if (!response.ok) return { ok: false, status: response.status, body: null, words: await refusal(response) };
     const text = await response.text();
-    return { ok: true, body: text === "" ? null : JSON.parse(text), words: "" };
+    return { ok: true, status: response.status, body: text === "" ? null : JSON.parse(text), words: "" };
   } catch (error) {
     const late = error.name === "TimeoutError";
     const words = late
       ? "No answer within a minute. Whether it was done cannot be said; look at the page."
       : "The server cannot be reached. Whether it was done cannot be said; look at the page.";
-    return { ok: false, body: null, words };
+    return { ok: false, status: null, body: null, words };
   }
 }

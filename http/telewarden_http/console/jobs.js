@@ -1,7 +1,7 @@
 /** Jobs: the newest ones, and how far those that run are. Asked for only while one runs. */
 import { send } from "./api.js";
 import { byId, list, make, say, set } from "./dom.js";
-import { count, foreign } from "./format.js";
+import { count, duration, foreign, many } from "./format.js";
 import { tell as tellTime } from "./times.js";
 
 const LOOK_MS = 700;
@@ -20,7 +20,7 @@ export class JobsPart {
   /** Asks which there are, once. */
   async begin() {
     const answer = await send("GET", "v1/admin/jobs", this.key());
-    for (const job of answer.ok ? (answer.body?.jobs ?? []) : []) this.#jobs.set(job.id, job);
+    if (answer.ok) this.#jobs = new Map(answer.body.jobs.map((job) => [job.id, job]));
     this.#show();
     this.#goOn();
   }
@@ -35,15 +35,16 @@ export class JobsPart {
 
   #goOn() {
     clearTimeout(this.#timer);
-    if ([...this.#jobs.values()].some(isRunning)) this.#timer = setTimeout(() => this.#look(), LOOK_MS);
+    if ([...this.#jobs.values()].some(isUnderway)) this.#timer = setTimeout(() => this.#look(), LOOK_MS);
   }
 
   async #look() {
-    for (const job of [...this.#jobs.values()].filter(isRunning)) {
+    for (const job of [...this.#jobs.values()].filter(isUnderway)) {
       const answer = await send("GET", `v1/admin/jobs/${encodeURIComponent(job.id)}`, this.key());
       if (answer.ok) this.#jobs.set(job.id, answer.body);
-      else if (/no job|not know/i.test(answer.words)) this.#jobs.set(job.id, { ...job, state: "forgotten" });
-      this.#tell(this.#jobs.get(job.id), answer);
+      // A daemon that was started anew has forgotten it.
+      else if (answer.status === 404) this.#jobs.set(job.id, { ...job, state: "forgotten", error: answer.words });
+      this.#tell(this.#jobs.get(job.id));
     }
     this.#show();
     this.#goOn();
@@ -52,7 +53,7 @@ export class JobsPart {
   #tell(job) {
     const waiting = this.#waiting.get(job.id);
     if (waiting === undefined) return;
-    if (isRunning(job)) {
+    if (isUnderway(job)) {
       waiting.tell("wait", `${waiting.doing}: ${progress(job)}`);
       return;
     }
@@ -61,49 +62,62 @@ export class JobsPart {
   }
 
   #show() {
-    const jobs = [...this.#jobs.values()].slice(-SHOWN).reverse();
+    const jobs = [...this.#jobs.values()].sort((one, other) => other.createdAt.localeCompare(one.createdAt)).slice(0, SHOWN);
     if (jobs.length === 0) {
-      list(byId("jobs"), ["None."], () => "(nothing)", () => make("li", { class: "empty" }), (element, words) => say(element, words));
+      list(byId("jobs"), ["None since the daemon was started."], () => "(nothing)", () => make("li", { class: "empty" }), (element, words) => say(element, words));
       return;
     }
     list(byId("jobs"), jobs, (job) => job.id,
       () => make("li", {},
         make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("span")),
-        make("time", { class: "quiet" })),
+        make("time", { class: "quiet" }),
+        make("progress", { hidden: true })),
       (element, job) => {
-        const [state, time] = element.children;
+        const [state, time, bar] = element.children;
         set(state, "data-state", markOf(job));
-        say(state.lastElementChild, `${foreign(job.kind)}: ${isRunning(job) ? progress(job) : outcome(job)}`);
+        say(state.lastElementChild, `${foreign(job.kind)} by ${foreign(job.by, 60)}: ${isUnderway(job) ? progress(job) : outcome(job)}`);
         tellTime(time, job.startedAt ?? job.createdAt, "");
+        bar.hidden = !isUnderway(job) || !job.progress?.total;
+        set(bar, "aria-label", `Progress of ${foreign(job.kind)}`);
+        set(bar, "max", job.progress?.total || null);
+        set(bar, "value", job.progress?.done ?? null);
       });
   }
 }
 
-function isRunning(job) {
-  return job.state === "running";
+function isUnderway(job) {
+  return job.state === "queued" || job.state === "running";
 }
 
 function markOf(job) {
-  return { running: "wait", done: "good", failed: "bad" }[job.state] ?? "off";
+  return { queued: "wait", running: "wait", done: "good", failed: "bad" }[job.state] ?? "off";
 }
 
-function progress(job) {
-  return flat(job.progress) || "begun";
+/** How far a job is, in words. */
+export function progress({ state, progress: at }) {
+  if (at === null) return state;
+  const far = at.total === null ? count(at.done) : `${count(at.done)} of ${count(at.total)}`;
+  return at.text === "" ? far : `${far}, ${foreign(at.text, 160)}`;
 }
 
-function outcome(job) {
-  const words = [flat(job.result), job.error && foreign(job.error)].filter(Boolean).join("; ");
-  return words === "" ? job.state : `${job.state}: ${words}`;
+/** What came of a job, in words. */
+export function outcome({ state, result, error }) {
+  const words = result === null ? "" : came(result);
+  const why = error === null ? "" : foreign(error, 400);
+  return [state, words, why].filter((each) => each !== "").join("; ");
 }
 
-/** Figures of a job in one line. */
-function flat(value) {
-  if (value === null || value === undefined) return "";
-  if (typeof value === "number") return count(value);
-  if (typeof value === "string") return foreign(value, 300);
-  if (Array.isArray(value)) return `${value.length}`;
-  return Object.entries(value)
-    .filter(([, each]) => ["number", "string", "boolean"].includes(typeof each))
-    .map(([name, each]) => `${name.replace(/([A-Z])/g, " $1").toLowerCase()} ${typeof each === "number" ? count(each) : foreign(String(each), 120)}`)
-    .join(", ");
+function came(result) {
+  switch (result.kind) {
+    case "warm":
+      return `${many(result.written, "message")} written in ${duration(result.tookS)}`;
+    case "sync":
+      return `${many(result.read, "message")} read in ${many(result.channels.length, "channel")}, ${count(result.saved)} of them new`;
+    case "verify":
+      return `${many(result.compared, "message")} compared, ${count(result.different)} different, ${count(result.repaired)} mended`;
+    case "backfill":
+      return `${many(result.posts, "post")} taken in`;
+    default:
+      return "";
+  }
 }
