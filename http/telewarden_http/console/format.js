@@ -23,6 +23,13 @@ export function figure(value) {
   return Math.abs(value) < 9.95 ? tenths.format(value) : whole.format(value);
 }
 
+/** A share of one as "99.8 %"; never rounded up to all, nor down to none. */
+export function percent(value) {
+  if (!known(value)) return NOTHING;
+  if (value === 0 || value === 1) return `${value * 100} %`;
+  return `${tenths.format(Math.min(99.9, Math.max(0.1, value * 100)))} %`;
+}
+
 /** "3 channels", "1 channel". */
 export function many(value, one, more = `${one}s`) {
   return `${count(value)} ${value === 1 ? one : more}`;
@@ -38,7 +45,7 @@ export function milliseconds(value) {
 /** Seconds as "0.4 s", "41 s", "3 min 12 s", "2 h 5 min", "3 d 4 h". */
 export function duration(value) {
   if (!known(value)) return NOTHING;
-  if (value < 9.95) return `${tenths.format(value)} s`;
+  if (value < 9.95) return value < 0.05 ? "0 s" : `${tenths.format(value)} s`;
   const s = Math.round(value);
   if (s < 60) return `${s} s`;
   if (s < 3600) return two(Math.floor(s / 60), "min", s % 60, "s");

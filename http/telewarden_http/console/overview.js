@@ -6,8 +6,9 @@ import { stations } from "./stations.js";
 import { tell } from "./times.js";
 import { effectAndCause, named, notices, verdict } from "./verdict.js";
 
-const LENGTH = 180;
+const LENGTH = 120;
 const WINDOW_MS = 60_000;
+const SETTLED_MS = 5_000;
 
 /** Remembers what sparklines and the rate of storing need from one look to the next. */
 export class OverviewPart {
@@ -76,7 +77,7 @@ export class OverviewPart {
     past.push({ epoch: journal.epoch, position: Number(journal.flushed), atMs });
     while (past.length > 2 && past[1].atMs <= atMs - WINDOW_MS) past.shift();
     const [first] = past;
-    if (atMs - first.atMs < 900) return null;
+    if (atMs - first.atMs < SETTLED_MS) return null;
     return ((Number(journal.flushed) - first.position) / (atMs - first.atMs)) * 60_000;
   }
 }

@@ -1,5 +1,5 @@
 /** The way of a message, station by station: pure, an overview in, words and figures out. */
-import { bytes, count, duration, figure, foreign, many, milliseconds } from "./format.js";
+import { bytes, count, duration, figure, foreign, many, milliseconds, percent } from "./format.js";
 import { perMinute } from "./verdict.js";
 
 /**
@@ -22,12 +22,12 @@ function telegram({ telegram: view, rates, latency }) {
   const more = [view.problem !== null && view.connected ? foreign(view.problem, 160) : `${many(view.watched, "channel")} watched`];
   more.push(latency.post === null
     ? "no new post in the last minute"
-    : `post to journal ${milliseconds(latency.post.p50Ms)}, 95 % in ${milliseconds(latency.post.p95Ms)}`);
+    : `in the journal after ${milliseconds(latency.post.p50Ms)}, p95 ${milliseconds(latency.post.p95Ms)}`);
   return {
     name: "Telegram",
     ...telegramState(view),
     figure: perMinute(rates.received),
-    unit: "taken in a minute",
+    unit: "come in a minute",
     more,
     sample: rates.received.tenSeconds * 60,
     least: 6,
@@ -50,7 +50,7 @@ function journal({ journal: view }) {
     name: "Journal",
     ...standing,
     figure: count(view.backlogEvents),
-    unit: "on the way to the database",
+    unit: "to be stored",
     more: [
       view.backlogEvents === 0 ? "nothing waits" : `${bytes(view.backlogBytes)}, oldest for ${duration(view.oldestWaitingS)}`,
       view.roomBytes === null ? "room not known" : `room for ${bytes(view.roomBytes)}`,
@@ -66,8 +66,11 @@ function database({ database: view, journal: before }, storedPerMinute) {
     state: view.up ? "good" : "bad",
     word: view.up ? "answers" : "down",
     figure: before === null ? (view.up ? "up" : "down") : figure(storedPerMinute === null ? NaN : storedPerMinute),
-    unit: before === null ? "" : "changes stored a minute",
-    more: [view.up ? "all polls it is asked for are answered" : foreign(view.problem ?? "it does not answer", 160)],
+    unit: before === null ? "" : "stored a minute",
+    more: [
+      view.up ? "takes all that it is given" : foreign(view.problem ?? "it does not answer", 160),
+      before === null ? "" : `stored up to ${count(Number(before.flushed))}`,
+    ],
     sample: before === null ? null : storedPerMinute,
     least: 6,
   };
@@ -75,18 +78,18 @@ function database({ database: view, journal: before }, storedPerMinute) {
 
 function cache({ cache: view }) {
   if (view === null) return null;
-  const hits = view.hitRate === null ? "no poll yet" : `answered ${figure(view.hitRate * 100)} % of all polls`;
+  const hits = view.hitRate === null ? "no poll yet" : `answered ${percent(view.hitRate)} of all polls`;
   const more = [hits];
   if (view.warm !== null) more.push(`filling: ${count(view.warm.written)} of about ${count(view.warm.total)}, ${foreign(view.warm.step)}`);
   else if (!view.trusted) more.push(foreign(view.reason ?? "not proven complete", 160));
-  else more.push(view.lagS === null ? "proven complete" : `proven complete, ${duration(view.lagS)} behind`);
+  else more.push(view.lagS === null || view.lagS < 0.05 ? "proven complete" : `proven complete, ${duration(view.lagS)} behind`);
   const filling = view.warm !== null;
   return {
     name: "Cache",
     state: view.trusted ? "good" : "warn",
     word: view.trusted ? "answers polls" : filling ? "is being filled" : "not in use",
-    figure: view.lagEvents === null ? figure(view.hitRate === null ? NaN : view.hitRate * 100) : count(view.lagEvents),
-    unit: view.lagEvents === null ? "% of polls" : "changes behind the journal",
+    figure: view.lagEvents === null ? percent(view.hitRate) : count(view.lagEvents),
+    unit: view.lagEvents === null ? "of all polls" : "changes behind",
     more,
     sample: view.lagEvents,
     least: 10,
@@ -103,7 +106,7 @@ function served({ rates, latency, health }) {
     more: [
       latency.poll === null
         ? "no poll in the last minute"
-        : `answered in ${milliseconds(latency.poll.p50Ms)}, 95 % in ${milliseconds(latency.poll.p95Ms)}`,
+        : `answered in ${milliseconds(latency.poll.p50Ms)}, p95 ${milliseconds(latency.poll.p95Ms)}`,
       `${perMinute(rates.acknowledged)} acknowledged a minute`,
     ],
     sample: rates.polls.tenSeconds * 60,

@@ -23,14 +23,14 @@ export class ChannelsPart {
   }
 
   #create(id) {
-    const button = make("button", { type: "button", "data-needs-link": "", "data-channel": id }, make("span"), make("span", { class: "unseen" }));
+    const button = make("button", { type: "button", "data-channel": id }, make("span"), make("span", { class: "unseen" }));
     button.addEventListener("click", () => this.ask(this.#channels.find((channel) => channel.channel === id)));
     return make("tr", {},
-      make("th", { scope: "row" },
-        make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("bdi", { class: "cut" })),
-        make("span", { class: "second" })),
-      make("td", { class: "number" }, make("span"), make("span", { class: "second" })),
-      make("td", { class: "number" }, make("time"), make("span", { class: "second" })),
+      make("th", { scope: "row" }, make("span", { class: "cell" },
+        make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("bdi", { class: "line" })),
+        make("span", { class: "line second" }, make("span"), make("span", { class: "ident" })))),
+      make("td", { class: "number" }, make("span", { class: "cell" }, make("span"), make("span", { class: "second" }))),
+      make("td", { class: "number" }, make("span", { class: "cell" }, make("time"), make("span", { class: "second" }))),
       make("td", {}, button));
   }
 }
@@ -42,17 +42,21 @@ export function channelName({ label, title, name, channel }) {
 
 function updateChannel(row, channel) {
   const [who, waiting, last, action] = row.children;
-  const [state, more] = who.children;
+  const [state, more] = who.firstElementChild.children;
   const behind = channel.behind ?? 0;
   set(state, "data-state", channel.active ? (behind > 0 ? "wait" : "good") : "off");
   say(state.lastElementChild, channelName(channel));
-  say(more, [channel.name && `@${foreign(channel.name)}`, channel.channel, foreign(channel.state)].filter(Boolean).join(" · "));
-  say(waiting.firstElementChild, count(channel.waiting));
-  say(waiting.lastElementChild, behind > 0 ? `${count(behind)} to read` : "");
-  tell(last.firstElementChild, channel.lastMessageAt, "none yet");
-  say(last.lastElementChild, channel.lagMs === null ? "" : `came in ${milliseconds(channel.lagMs)}`);
+  set(state.lastElementChild, "title", channelName(channel));
+  say(more.firstElementChild, foreign(channel.state));
+  say(more.lastElementChild, ["", channel.name && `@${foreign(channel.name)}`, channel.channel].filter((each, at) => at === 0 || each).join(" · "));
+  const [, tail] = waiting.firstElementChild.children;
+  say(waiting.firstElementChild.firstElementChild, count(channel.waiting));
+  say(tail, behind > 0 ? `${count(behind)} to read` : "");
+  const [time, lag] = last.firstElementChild.children;
+  tell(time, channel.lastMessageAt, "none yet");
+  say(lag, channel.lagMs === null ? "" : `after ${milliseconds(channel.lagMs)}`);
   const [words, whom] = action.firstElementChild.children;
-  say(words, channel.active ? "Pause…" : "Resume…");
+  say(words, channel.active ? "Pause" : "Resume");
   say(whom, ` ${channelName(channel)}`);
 }
 
@@ -69,16 +73,17 @@ export function showConsumers({ consumers }) {
   }
   list(body, consumers, (consumer) => consumer.name,
     () => make("tr", {},
-      make("th", { scope: "row" }, make("bdi", { class: "cut" })),
-      make("td", { class: "number" }, make("span"), make("span", { class: "second" })),
+      make("th", { scope: "row" }, make("span", { class: "cell" }, make("bdi", { class: "line" }))),
+      make("td", { class: "number" }, make("span", { class: "cell" }, make("span"), make("span", { class: "second" }))),
       make("td", { class: "number" }),
       make("td", { class: "number" }, make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("span", { class: "state-word" }))),
       make("td", { class: "number" }, make("time"))),
     (row, consumer) => {
       const [who, waiting, leased, dead, oldest] = row.children;
-      say(who.firstElementChild, foreign(consumer.name, 120));
-      say(waiting.firstElementChild, `${consumer.isExact ? "" : "≥ "}${count(consumer.waiting)}`);
-      say(waiting.lastElementChild, consumer.delayed > 0 ? `${count(consumer.delayed)} delayed` : "");
+      say(who.firstElementChild.firstElementChild, foreign(consumer.name, 120));
+      const [total, delayed] = waiting.firstElementChild.children;
+      say(total, `${consumer.isExact ? "" : "≥ "}${count(consumer.waiting)}`);
+      say(delayed, consumer.delayed > 0 ? `${count(consumer.delayed)} delayed` : "");
       say(leased, count(consumer.leased));
       const [state] = dead.children;
       set(state, "data-state", consumer.dead > 0 ? "warn" : "none");

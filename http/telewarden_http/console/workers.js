@@ -48,34 +48,36 @@ export class WorkersPart {
   }
 
   #create({ name, path, isPart }) {
-    const toggle = make("button", { type: "button", class: "plain", "aria-controls": historyId(path) });
+    const toggle = make("button", { type: "button", "aria-controls": historyId(path) });
     toggle.addEventListener("click", () => {
       if (!this.#open.delete(path)) this.#open.add(path);
       this.show({ workers: this.#workers });
     });
-    const restart = make("button", { type: "button", "data-needs-link": "", "data-worker": path }, "Restart…",
-      make("span", { class: "unseen" }, ` ${foreign(name)}`));
+    const restart = make("button", { type: "button", "data-worker": path }, "Restart", make("span", { class: "unseen" }, ` ${foreign(name)}`));
     restart.addEventListener("click", () => this.ask(this.#workers.find((worker) => worker.path === path)));
     return make("tr", {},
-      make("th", { scope: "row" }, make("span", {}, isPart ? `${foreign(name)} (all of it)` : foreign(name)), make("span", { class: "second cut" })),
-      make("td", {}, make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("span", { class: "state-word" })), make("span", { class: "second" })),
-      make("td", {}, make("span", {}), toggle, make("span", { class: "second" }, make("time"))),
+      make("th", { scope: "row" }, make("span", { class: "cell" },
+        make("span", { class: "line" }, isPart ? `${foreign(name)} (all of it)` : foreign(name)), make("span", { class: "line second said" }))),
+      make("td", {},
+        make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("span", { class: "state-word" }), make("span", { class: "second beside" }))),
+      make("td", {}, make("span", { class: "second" }, "none"), toggle, make("span", { class: "second beside" }, make("time"))),
       make("td", {}, restart));
   }
 
   #update(row, worker) {
     const [who, how, times] = row.children;
-    const words = worker.state === "running" ? worker.status : (worker.lastError ?? worker.status);
-    say(who.lastElementChild, foreign(words, 240));
-    set(who.lastElementChild, "title", foreign(words));
-    const [state, since] = how.children;
+    const said = who.firstElementChild.lastElementChild;
+    const words = foreign((worker.state === "running" ? worker.status : (worker.lastError ?? worker.status)) ?? "");
+    say(said, words);
+    set(said, "title", words || null);
+    set(said, "data-calm", worker.state === "running");
+    const [state] = how.children;
     set(state, "data-state", stateOf(worker.state));
-    say(state.lastElementChild, worker.state);
-    say(since, standing(worker));
+    say(state.children[1], worker.state);
+    say(state.lastElementChild, standing(worker));
     const [none, toggle, last] = times.children;
     const has = worker.restarts > 0 || worker.history.some((each) => FAILURES.has(each.kind));
     none.hidden = has;
-    say(none, "none");
     toggle.hidden = !has;
     last.hidden = !has;
     if (has) {
