@@ -77,7 +77,13 @@ class Fake:
         """One that takes five looks."""
         kind = (await request.get_json())["kind"]
         at = iso(datetime.now(UTC))
-        job = {"id": f"j{len(self._jobs)}", "kind": kind, "state": "queued", "by": "operator", "createdAt": at}
+        job = {
+            "id": f"j{len(self._jobs)}",
+            "kind": kind,
+            "state": "queued",
+            "by": "operator",
+            "createdAt": at,
+        }
         self._jobs.append({**job, "startedAt": None, "progress": None, "result": None, "error": None})
         return json_response(encode(self._jobs[-1]), 202)
 

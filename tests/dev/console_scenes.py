@@ -78,7 +78,9 @@ class World:
 
     scene: str
     dice: random.Random = field(default_factory=lambda: random.Random(7))
-    began: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(days=3, hours=4, minutes=12))
+    began: datetime = field(
+        default_factory=lambda: datetime.now(UTC) - timedelta(days=3, hours=4, minutes=12)
+    )
     paused: set[str] = field(default_factory=set)
     restarted: dict[str, datetime] = field(default_factory=dict)
     messages: list[MessageView] = field(default_factory=list)

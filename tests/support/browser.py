@@ -69,7 +69,9 @@ class Browser:
                     await anyio.sleep(LOOK_S)
         except TimeoutError as error:
             page = await self.run("return document.body.innerText.slice(0, 3000)")
-            raise TimeoutError(f"not within {within_s:g} s: {script}\nlast: {found!r}\npage:\n{page}") from error
+            raise TimeoutError(
+                f"not within {within_s:g} s: {script}\nlast: {found!r}\npage:\n{page}"
+            ) from error
         return found
 
     async def element(self, selector: str) -> str:
@@ -89,10 +91,10 @@ class Browser:
 
     async def press(self, *keys: str) -> None:
         """Keys one after the other, to whatever has the focus; in WebDriver's code points where they write nothing."""
-        actions = [
-            {"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")
-        ]
-        await self.command("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        await self.command(
+            "POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]}
+        )
 
     async def text(self, selector: str) -> str:
         """What is to be read in the first element found."""
@@ -184,9 +186,7 @@ async def _new_session(client: httpx.AsyncClient, profile: Path) -> str:
     return str(answer["sessionId"])
 
 
-async def _send(
-    client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None = None
-) -> Any:
+async def _send(client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     answer = await client.request(method, path, json=body)
     value = answer.json()["value"]
     if answer.status_code != 200:

@@ -1,6 +1,6 @@
 /** Journal, cache and Telegram in figures. */
 import { byId, list, make, say } from "./dom.js";
-import { bytes, count, duration, figure, foreign, many } from "./format.js";
+import { NOTHING, bytes, count, duration, figure, foreign, many } from "./format.js";
 
 /** Shows them. */
 export function showStores(overview) {
@@ -14,11 +14,11 @@ export function figures({ journal, cache, telegram }) {
   const found = [];
   if (journal !== null) {
     found.push(
-      ["Journal, newest position", count(Number(journal.head))],
-      ["In the database up to", count(Number(journal.flushed))],
-      ["Size of what waits", bytes(journal.backlogBytes)],
-      ["Room in the journal", bytes(journal.roomBytes)],
-      ["Refused by the database", count(journal.poison)],
+      ["Newest position", count(Number(journal.head))],
+      ["Stored up to", count(Number(journal.flushed))],
+      ["To be stored", bytes(journal.backlogBytes)],
+      ["Journal’s room", bytes(journal.roomBytes)],
+      ["Refused events", count(journal.poison)],
     );
   }
   if (cache === null) {
@@ -26,18 +26,22 @@ export function figures({ journal, cache, telegram }) {
   } else {
     found.push(
       ["Cache server", foreign(cache.server ?? "does not answer", 80)],
-      ["Times it was filled", count(cache.warms)],
+      ["Cache filled", times(cache.warms)],
       ["Polls answered by", parts(cache.polls)],
     );
-    if (Object.keys(cache.reasons).length > 0) found.push(["Not by the cache because", parts(cache.reasons)]);
+    if (Object.keys(cache.reasons).length > 0) found.push(["Not by the cache", parts(cache.reasons)]);
   }
   if (telegram !== null) {
     found.push(
-      ["Connections to Telegram lost", count(telegram.reconnects)],
-      ["Asked for changes", `${many(telegram.watched, "channel")}, each ${figure(telegram.watchIntervalS)} s`],
+      ["Telegram lost", times(telegram.reconnects)],
+      ["Telegram asked", `${many(telegram.watched, "channel")}, each ${figure(telegram.watchIntervalS)} s`],
     );
   }
   return found;
+}
+
+function times(value) {
+  return value === null ? NOTHING : value === 1 ? "once" : many(value, "time");
 }
 
 function parts(counts) {
