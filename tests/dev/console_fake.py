@@ -1,7 +1,7 @@
 """The console on made-up figures, for work on its looks: `PYTHONPATH=tests .venv/bin/python -m dev.console_fake`.
 
-Open the address that it prints, with the key `fake-admin-key`. --scene trouble: the database is down, a worker backs off;
---scene empty: nothing is set up yet. Ends with Ctrl+C.
+Open the address that it prints, with the key `fake-admin-key`. --scene trouble: the database is down and a worker backs
+off; --scene empty: nothing is set up yet. Ends with Ctrl+C.
 """
 
 import argparse
@@ -87,7 +87,7 @@ class Fake:
         self._jobs.append({**job, "startedAt": None, "progress": None, "result": None, "error": None})
         return json_response(encode(self._jobs[-1]), 202)
 
-    async def job(self, id: str) -> Response:  # noqa: A002
+    async def job(self, id: str) -> Response:
         """A fifth further than at the last look."""
         job = next(job for job in self._jobs if job["id"] == id)
         done = (job["progress"] or {"done": 0})["done"] + 2_400
