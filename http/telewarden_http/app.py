@@ -35,6 +35,7 @@ from telewarden_http.protocols import (
 from telewarden_http.responses import failure
 from telewarden_http.routing import Route, Routes, register
 from telewarden_http.settings import ApiSettings
+from telewarden_http.stopping import stopping_of
 from telewarden_http.sync import SyncRoute
 
 _SETTINGS = "TELEWARDEN_API"
@@ -94,7 +95,7 @@ def create_app(
     for route in (*contract, *(route for group in (ConsoleRoutes(), *groups) for route in group.routes())):
         register(app, route, guard)
     _answer_errors(app, settings)
-    app.asgi_app = Boundary(app.asgi_app, metrics)  # type: ignore[method-assign]
+    app.asgi_app = Boundary(app.asgi_app, metrics, stopping_of(app))  # type: ignore[method-assign]
     return app
 
 

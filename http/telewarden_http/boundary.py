@@ -20,6 +20,7 @@ from werkzeug.exceptions import HTTPException
 
 from telewarden_http.metrics import CLIENT_GONE, OTHER, ApiMetrics
 from telewarden_http.responses import failure_body
+from telewarden_http.stopping import Stopping
 
 ROUTE: Final = "telewarden.route"
 """Key of the ASGI scope under which a view leaves its route template for the metrics."""
@@ -31,11 +32,13 @@ _log = structlog.get_logger("telewarden_http")
 
 class Boundary:
     """ASGI middleware around the Quart app: the last catch for errors, metrics, and a polite end of
-    answers that are given before the request's body was read (RFC 9112, section 9.6)."""
+    answers that are given before the request's body was read (RFC 9112, section 9.6), and of connections when
+    the server stops."""
 
-    def __init__(self, app: Any, metrics: ApiMetrics) -> None:
+    def __init__(self, app: Any, metrics: ApiMetrics, stopping: Stopping) -> None:
         self._app = app
         self._metrics = metrics
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one ASGI connection scope."""
@@ -49,7 +52,7 @@ class Boundary:
 
     async def _serve(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         started = perf_counter()
-        exchange = _Exchange(receive, send)
+        exchange = _Exchange(receive, send, self._stopping if scope["http_version"] < "2" else None)
         scope["path"] = scope["path"] or "/"  # `GET ?x`: Quart expects a path to have a beginning
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -70,12 +73,18 @@ class Boundary:
 
 
 class _Exchange:
-    """One request and its answer: remembers the status, and whether the body has been received to its end."""
+    """One request and its answer: remembers the status, and whether the body has been received to its end.
 
-    __slots__ = ("_body_bytes", "_body_ended", "_receive", "_send", "_waiting", "status")
+    stopping: once it has begun, answers end their connections; None where one is not the answer's own.
+    """
 
-    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    __slots__ = ("_body_bytes", "_body_ended", "_receive", "_send", "_stopping", "_waiting", "status")
+
+    def __init__(
+        self, receive: ASGIReceiveCallable, send: ASGISendCallable, stopping: Stopping | None
+    ) -> None:
         self._receive = receive
+        self._stopping = stopping
         self._send = send
         self._body_ended = False
         self._body_bytes = 0
@@ -96,6 +105,8 @@ class _Exchange:
     async def send(self, event: ASGISendEvent) -> None:
         if event["type"] == "http.response.start":
             self.status = event["status"]
+            if self._stopping is not None and self._stopping.begun:
+                event["headers"] = [*event["headers"], (b"connection", b"close")]
         elif event["type"] == "http.response.body" and not event["more_body"] and not self._body_ended:
             await self._linger()
         await self._send(event)

@@ -16,6 +16,7 @@ import redis.asyncio
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
 from support.serving import serving_process
+from telewarden.channel_handover import ChannelHandover
 from telewarden.channels import ChannelSet
 from telewarden.messages import message_uuid
 from telewarden.sandbox.alone import AloneContext
@@ -24,6 +25,7 @@ from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.stack import Stack, start_stack
 from telewarden.storage.cache import Cache, open_cache
 from telewarden.storage.changer import JournalChanger
+from telewarden.storage.channel_table import ChannelTable
 from telewarden.storage.database import open_database
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
 from telewarden.storage.shared_cache import NOT_PROVEN, SharedCache
@@ -313,12 +315,14 @@ async def test_without_a_database_nothing_is_acknowledged(pipeline: Pipeline, se
 async def test_which_channels_are_served_is_written_down_also_of_those_removed_meanwhile(
     pipeline: Pipeline,
 ) -> None:
+    table = ChannelTable(pipeline.database)
+
     async def served(*configured: int) -> None:
         channels = ChannelSet(pipeline.journal, configured)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ChannelWriter(channels, pipeline.database).run, AloneContext())
+            tasks.start_soon(ChannelWriter(ChannelHandover(channels, table)).run, AloneContext())
             with anyio.fail_after(10):
-                while sorted(await pipeline.database.served_channels()) != sorted(configured):
+                while sorted(await table.served()) != sorted(configured):
                     await anyio.sleep(0.02)
             tasks.cancel_scope.cancel()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -114,6 +114,12 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def listing(self) -> AsyncIterator[Connection]:
+        """A connection for what may take long, a second or two at most, so that no poll waits behind it."""
+        async with self._using(self._lister, _LIST_S * 2) as connection:
+            yield connection
+
+    @asynccontextmanager
     async def _using(
         self, pool: asyncpg.Pool[asyncpg.Record], within_s: float | None = None
     ) -> AsyncIterator[Connection]:
@@ -189,9 +195,9 @@ class Database:
 
     async def listed(self, query: ListQuery) -> tuple[Sequence[asyncpg.Record], int | None]:
         """One row more than the page of a list has, where there are more, for `render_row`; and how many there are in
-        all, None where counting takes too long. On a connection of its own, so that no poll waits behind it."""
+        all, None where counting takes too long."""
         asked = listing(query)
-        async with self._using(self._lister, _LIST_S * 2) as connection:
+        async with self.listing() as connection:
             rows: Sequence[asyncpg.Record] = await connection.fetch(
                 asked.page, *asked.arguments, query.limit + 1, query.offset, timeout=_LIST_S
             )
@@ -269,18 +275,6 @@ class Database:
         async with self.writing() as connection:
             floor = await connection.fetchval(statement("poll_floor"))
             return bool(await connection.fetchval(statement("only_plain"), floor))
-
-    async def serve_channels(self, served: Mapping[int, str], no_more: Sequence[int]) -> None:
-        """Let other processes know which channels are served (with their names), and which are no more."""
-        async with self.writing() as connection:
-            await connection.execute(
-                statement("serve_channels"), list(served), list(served.values()), list(no_more)
-            )
-
-    async def served_channels(self) -> list[int]:
-        """What the process that takes in has let others know."""
-        async with self.reading() as connection:
-            return [row["channel_id"] for row in await connection.fetch(statement("served_channels"))]
 
     async def new_epoch(self) -> int:
         """A number for a new journal."""

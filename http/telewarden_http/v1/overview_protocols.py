@@ -4,7 +4,7 @@ Times are ISO 8601 (UTC, milliseconds, "Z"), durations seconds unless the name s
 decimal strings. What a process does not have, or cannot tell at the moment, is null.
 """
 
-from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -14,7 +14,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Base of the shapes: names in camelCase on the wire."""
 
 
-class DegradedPart(Shape):
+class DegradedPart(Shape, frozen=True, kw_only=True):
     """Something that is down but covered: what, since when, and what that means."""
 
     what: str
@@ -22,7 +22,7 @@ class DegradedPart(Shape):
     effect: str
 
 
-class HealthView(Shape):
+class HealthView(Shape, frozen=True, kw_only=True):
     """The three questions of health. live: no restart of the process is needed. ready: polls are answered right."""
 
     live: bool
@@ -30,7 +30,7 @@ class HealthView(Shape):
     degraded: list[DegradedPart]
 
 
-class Rate(Shape):
+class Rate(Shape, frozen=True, kw_only=True):
     """Events a second over the last 10 s and the last minute; less right after the start. total: since the start."""
 
     ten_seconds: float
@@ -38,7 +38,7 @@ class Rate(Shape):
     total: int
 
 
-class Rates(Shape):
+class Rates(Shape, frozen=True, kw_only=True):
     """received: from Telegram; None in a process that only serves. acknowledged, polls: over HTTP, by this process."""
 
     received: Rate | None
@@ -46,7 +46,7 @@ class Rates(Shape):
     polls: Rate
 
 
-class Latency(Shape):
+class Latency(Shape, frozen=True, kw_only=True):
     """Milliseconds at the median and at 95 of 100, of about the last minute. count: how many that is of."""
 
     p50_ms: float
@@ -54,7 +54,7 @@ class Latency(Shape):
     count: int
 
 
-class Latencies(Shape):
+class Latencies(Shape, frozen=True, kw_only=True):
     """poll: from a poll's headers to the last byte of its answer. post: from Telegram's date of a new post (whole
     seconds) to its acceptance. None where there was none."""
 
@@ -62,7 +62,7 @@ class Latencies(Shape):
     post: Latency | None
 
 
-class Transition(Shape):
+class Transition(Shape, frozen=True, kw_only=True):
     """Something that happened to a worker.
 
     kind: started, restarted, ready, hangs, failed, finished, backing off, stopping, stopped, stuck; of a part of the
@@ -76,7 +76,7 @@ class Transition(Shape):
     text: str
 
 
-class WorkerView(Shape):
+class WorkerView(Shape, frozen=True, kw_only=True):
     """A worker, or a part of the tree that supervises others.
 
     path: its place below the root ("intake/listener"). state: waiting, starting, running, stopping, backing off,
@@ -98,7 +98,7 @@ class WorkerView(Shape):
     history: list[Transition]
 
 
-class ChannelView(Shape):
+class ChannelView(Shape, frozen=True, kw_only=True):
     """A channel. name: its public one, without @; empty without. label: what an operator calls it, else its title.
 
     active: false while paused. state: how it is, in words. source: settings, or added. checkpoint: up to which message
@@ -113,7 +113,7 @@ class ChannelView(Shape):
     name: str
     active: bool
     state: str
-    source: str
+    source: str | None
     origin: str | None
     checkpoint: str | None
     top: str | None
@@ -123,7 +123,7 @@ class ChannelView(Shape):
     lag_ms: int | None
 
 
-class ConsumerView(Shape):
+class ConsumerView(Shape, frozen=True, kw_only=True):
     """A consumer's backlog. dead: delivered too often without an acknowledgement. is_exact: waiting is counted to the
     end; else it is at least that many."""
 
@@ -136,7 +136,7 @@ class ConsumerView(Shape):
     is_exact: bool
 
 
-class JournalView(Shape):
+class JournalView(Shape, frozen=True, kw_only=True):
     """The journal. epoch: its number. head: the newest position; flushed: up to which all is in the database.
 
     backlog_events, backlog_bytes: accepted and not yet there. room_bytes: what it may still take in before intake
@@ -157,7 +157,7 @@ class JournalView(Shape):
     salvage: list[str]
 
 
-class WarmView(Shape):
+class WarmView(Shape, frozen=True, kw_only=True):
     """How far filling the cache is: messages written, of about total."""
 
     written: int
@@ -165,7 +165,7 @@ class WarmView(Shape):
     step: str
 
 
-class CacheView(Shape):
+class CacheView(Shape, frozen=True, kw_only=True):
     """The cache. trusted: polls are answered by it; reason: why not. lag_events, lag_s: behind the journal; None in a
     process that only serves. waiting: messages in all pending sets. polls: answered, by source. hit_rate: by the cache,
     of all; None before the first. reasons: why it did not answer, with counts."""
@@ -182,7 +182,7 @@ class CacheView(Shape):
     hit_rate: float | None
 
 
-class FloodWait(Shape):
+class FloodWait(Shape, frozen=True, kw_only=True):
     """A wait that Telegram asked for. channel: None where it is about the account."""
 
     method: str
@@ -190,7 +190,7 @@ class FloodWait(Shape):
     seconds: float
 
 
-class TelegramView(Shape):
+class TelegramView(Shape, frozen=True, kw_only=True):
     """The connection to Telegram. problem: why nothing comes in. caught_up: every channel has been read to its end
     since it was made. watched: channels that are asked for changes; watch_interval_s: how often those with news."""
 
@@ -204,14 +204,14 @@ class TelegramView(Shape):
     flood_waits: list[FloodWait]
 
 
-class DatabaseView(Shape):
+class DatabaseView(Shape, frozen=True, kw_only=True):
     """The database. problem: the last error; None while it answers."""
 
     up: bool
     problem: str | None
 
 
-class MessageView(Shape):
+class MessageView(Shape, frozen=True, kw_only=True):
     """One of the newest messages. text: its text or caption, cut to 300 characters (is_cut)."""
 
     channel: str
@@ -226,7 +226,7 @@ class MessageView(Shape):
     deleted: bool
 
 
-class Overview(Shape):
+class Overview(Shape, frozen=True, kw_only=True):
     """All that the console shows.
 
     at: of this look. role: all or api. workers: in the order of their start, each part before its workers. consumers:
@@ -252,13 +252,22 @@ class Overview(Shape):
     messages: list[MessageView] | None
 
 
+class Looks(Protocol):
+    """Looks at the process by one who stays."""
+
+    async def next(self) -> bytes:
+        """The next Overview that this one has not had, as JSON on one line: one at once, then one a second, and one at
+        once when a worker changes. Cancelling it loses nothing."""
+        ...
+
+
 class OverviewSource(Protocol):
     """Looks at the process, once for all who look."""
 
-    async def overview(self) -> Overview:
-        """As it is now, or was less than a second ago."""
+    async def overview(self) -> bytes:
+        """An Overview as it is now, or was less than a second ago, as JSON."""
         ...
 
-    def looks(self) -> AsyncGenerator[Overview, None]:
-        """One at once, then one a second, and one at once when a worker changes. Who goes away closes it."""
+    def looking(self) -> AbstractContextManager[Looks]:
+        """For as long as somebody stays."""
         ...

@@ -1,2 +1,3 @@
--- Which channels are served.
-select channel_id from telegram_gateway.channels where is_active
+-- Which channels may be polled: also one that was added over HTTP a moment ago, and none that was removed.
+select channel_id from telegram_gateway.channel_intake
+where case wanted when 'taken in' then true when 'removed' then false else is_served end
