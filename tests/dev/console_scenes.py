@@ -85,6 +85,7 @@ class World:
     restarted: dict[str, datetime] = field(default_factory=dict)
     messages: list[MessageView] = field(default_factory=list)
     head: int = 18_344
+    flushed: int = 18_344
     turn: int = 0
 
     def __post_init__(self) -> None:
@@ -114,11 +115,11 @@ class World:
         """As it is now."""
         now = datetime.now(UTC)
         self.turn += 1
-        if self.scene != "empty" and self.dice.random() < 0.2:
+        if self.scene != "empty" and self.dice.random() < 0.22 + 0.18 * math.sin(self.turn / 11):
             self._post(now)
         trouble, empty = self.scene == "trouble", self.scene == "empty"
-        busy = 0.0 if empty else 0.21 + 0.12 * math.sin(self.turn / 9) + 0.05 * self.dice.random()
-        backlog = 412 + self.turn * 3 if trouble else self.dice.choice((0, 0, 0, 1, 2))
+        busy = 0.0 if empty else 0.22 + 0.16 * math.sin(self.turn / 11) + 0.07 * self.dice.random()
+        backlog = self._backlog()
         return Overview(
             version="0.1.0",
             role="all",
@@ -183,6 +184,14 @@ class World:
             ),
             messages=self.messages,
         )
+
+    def _backlog(self) -> int:
+        """What is not in the database yet: all since it went down, or what the last second brought."""
+        if self.scene == "trouble":
+            return 412 + self.head - self.flushed
+        if self.dice.random() < 0.8:
+            self.flushed = self.head
+        return self.head - self.flushed
 
     def _degraded(self, now: datetime) -> list[DegradedPart]:
         if self.scene != "trouble":
@@ -270,7 +279,7 @@ class World:
                 title=label,
                 name=name,
                 active=channel not in self.paused,
-                state="paused" if channel in self.paused else "up to date",
+                state="paused" if channel in self.paused else "being read" if number == 4 else "taken in",
                 source="settings",
                 origin="100",
                 checkpoint="9344",

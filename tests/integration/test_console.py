@@ -85,7 +85,10 @@ class Console:
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
     """One daemon and one browser for all tests; the page is open with a right key."""
     folder = tmp_path_factory.mktemp("console")
-    settings = {"testing": {"worker_faults": True}, "http": {"gateway_token": KEY}}
+    settings: dict[str, dict[str, object]] = {
+        "testing": {"worker_faults": True},
+        "http": {"gateway_token": KEY},
+    }
     async with (
         start_browser(folder) as browser,
         start_stack(folder, channels=2, settings=settings) as stack,

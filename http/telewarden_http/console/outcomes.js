@@ -1,7 +1,8 @@
-/** What came of the operator's actions, in words; it stays until it is dismissed. */
+/** What came of the operator's actions, in words. Successes go after a minute; what went wrong stays until dismissed. */
 import { byId, make, say, set } from "./dom.js";
 
 const MOST = 4;
+const SUCCESS_MS = 60_000;
 
 /** A note that begins with these words. Gives `change(state, words)`. */
 export function note(words) {
@@ -15,5 +16,6 @@ export function note(words) {
   return (state, changed) => {
     set(item, "data-state", state);
     say(text, changed);
+    if (state === "good") setTimeout(() => item.remove(), SUCCESS_MS);
   };
 }

@@ -40,18 +40,27 @@ export function channelName({ label, title, name, channel }) {
   return foreign(label || title || (name && `@${name}`) || channel, 120);
 }
 
+/** The mark of how a channel is. */
+export function standingOf({ active, state }) {
+  if (!active) return "off";
+  if (state === "taken in" || state === "served here") return "good";
+  return state.startsWith("closed") ? "warn" : "wait";
+}
+
 function updateChannel(row, channel) {
   const [who, waiting, last, action] = row.children;
   const [state, more] = who.firstElementChild.children;
-  const behind = channel.behind ?? 0;
-  set(state, "data-state", channel.active ? (behind > 0 ? "wait" : "good") : "off");
+  const standing = standingOf(channel);
+  // Ids, of which many may never have been messages: they mean something only while the channel is being read.
+  const behind = standing === "wait" ? (channel.behind ?? 0) : 0;
+  set(state, "data-state", standing);
   say(state.lastElementChild, channelName(channel));
   set(state.lastElementChild, "title", channelName(channel));
   say(more.firstElementChild, foreign(channel.state));
   say(more.lastElementChild, ["", channel.name && `@${foreign(channel.name)}`, channel.channel].filter((each, at) => at === 0 || each).join(" · "));
   const [, tail] = waiting.firstElementChild.children;
   say(waiting.firstElementChild.firstElementChild, count(channel.waiting));
-  say(tail, behind > 0 ? `${count(behind)} to read` : "");
+  say(tail, behind > 0 ? `${count(behind)} ids to read` : "");
   const [time, lag] = last.firstElementChild.children;
   tell(time, channel.lastMessageAt, "none yet");
   say(lag, channel.lagMs === null ? "" : `after ${milliseconds(channel.lagMs)}`);
