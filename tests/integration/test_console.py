@@ -365,14 +365,14 @@ async def test_events_are_read_however_the_stream_is_cut(console: Console) -> No
 async def test_figures_are_written_as_people_read_them(console: Console) -> None:
     found = await console.browser.run(
         """
-        return import('/console/format.js').then(format => ({
+        return import('/console/format.js').then(format => JSON.parse(JSON.stringify({
           durations: [0, 0.4, 41.2, 192, 3600, 7500, 273600, null].map(format.duration),
           bytes: [0, 812, 4300, 268435456, null].map(format.bytes),
           milliseconds: [0.42, 18.3, 1200, null].map(format.milliseconds),
           figures: [0, 0.01, 0.44, 3.16, 119.7, null].map(format.figure),
           shares: [0, 0.0001, 0.998, 0.99999, 1, null].map(format.percent),
           ago: [0, 12000, 250000, 11000000, 200000000].map(format.ago),
-        }));
+        }).replaceAll('\\u00a0', ' ')));
         """
     )
     assert found == {

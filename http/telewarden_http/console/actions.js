@@ -6,7 +6,6 @@ import { note } from "./outcomes.js";
 import { channelName } from "./tables.js";
 
 const MEANWHILE = {
-  api: "No poll is answered until it listens again, and this page loses its connection for a moment.",
   listener: "No new messages come in until it is connected again; what is posted meanwhile is read afterwards.",
   writer: "New messages wait in the journal until it runs again; polls go on.",
   redis: "Polls are answered by the database until the cache is proven again.",

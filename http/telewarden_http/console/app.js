@@ -1,7 +1,7 @@
 /** The console: a key in, one stream of figures, and the board that shows them. */
 import { Actions } from "./actions.js";
 import { address } from "./api.js";
-import { byId, say } from "./dom.js";
+import { byId, clear, say } from "./dom.js";
 import { JobsPart } from "./jobs.js";
 import { forgetKey, keepKey, keptKey } from "./key.js";
 import { showMessages } from "./messages.js";
@@ -16,6 +16,8 @@ import { timeOfDay } from "./format.js";
 import { WorkersPart } from "./workers.js";
 
 const STREAM = "v1/admin/overview/stream";
+/** What holds figures: emptied when the key is forgotten or no longer good. */
+const SHOWN = ["facts", "trouble", "way", "workers", "channels", "consumers", "stores", "jobs", "messages"];
 
 let connection = null;
 let told = "";
@@ -39,8 +41,7 @@ function connect(key, fresh) {
   follow(address(STREAM), key, signal, {
     event: (event) => {
       if (signal.aborted) return;
-      const overview = read(event);
-      if (overview === null) return;
+      const overview = JSON.parse(event.data);
       if (byId("board").hidden) {
         keepKey(key);
         showBoard();
@@ -50,15 +51,6 @@ function connect(key, fresh) {
     lost: (words) => !signal.aborted && lose(words),
     refused: (words) => !signal.aborted && refuse(words),
   });
-}
-
-function read(event) {
-  try {
-    const overview = JSON.parse(event.data);
-    return overview.health && overview.workers ? overview : null;
-  } catch {
-    return null;
-  }
 }
 
 function showBoard() {
@@ -71,6 +63,11 @@ function showBoard() {
 
 function showEntry(words) {
   connection?.abort();
+  isLost = true;
+  latestMs = null;
+  jobs.end();
+  for (const name of SHOWN) clear(byId(name));
+  byId("outcomes").replaceChildren();
   byId("board").hidden = true;
   byId("leave").hidden = true;
   byId("entry").hidden = false;
@@ -96,10 +93,7 @@ function show(overview) {
   showMessages(overview);
   link("good", `live, ${timeOfDay(now())}`);
   announce(verdict);
-  if (wasLost) {
-    enable(true);
-    jobs.begin();
-  }
+  if (wasLost) jobs.begin();
 }
 
 function lose(why) {
@@ -112,7 +106,6 @@ function lose(why) {
   }
   isLost = true;
   document.body.classList.toggle("stale", latestMs !== null);
-  enable(false);
   const verdict = overviewPart.lose(latestMs, why);
   link("bad", latestMs === null ? "not connected" : `not connected since ${timeOfDay(latestMs)}`);
   announce(verdict);
@@ -120,7 +113,6 @@ function lose(why) {
 
 function refuse(words) {
   forgetKey();
-  isLost = true;
   showEntry(words);
 }
 
@@ -139,12 +131,8 @@ function announce(verdict) {
   say(byId("announcer"), `${verdict.headline}. ${verdict.level === "good" ? "" : verdict.detail}`);
 }
 
-function enable(value) {
-  document.body.classList.toggle("lost", !value);
-}
-
 function unlessLost(act) {
-  if (isLost) note("There is no connection, so nothing was done.")("bad", "There is no connection, so nothing was done.");
+  if (isLost) note("There is no connection, so nothing was done.", "bad");
   else act();
 }
 
@@ -161,8 +149,6 @@ byId("entry-form").addEventListener("submit", (event) => {
 });
 byId("leave").addEventListener("click", () => {
   forgetKey();
-  isLost = true;
-  latestMs = null;
   showEntry("");
 });
 byId("warm").addEventListener("click", () => unlessLost(() => actions.warm()));

@@ -59,3 +59,8 @@ export function list(parent, items, keyOf, create, update) {
     else parent.insertBefore(element, place);
   }
 }
+
+/** Makes nothing of what `list` showed there. */
+export function clear(parent) {
+  list(parent, [], null, null, null);
+}

@@ -1,4 +1,4 @@
-/** Figures, times and foreign texts as people read them. */
+/** Figures, times and foreign texts as people read them. A figure and its unit stay on one line. */
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -26,8 +26,8 @@ export function figure(value) {
 /** A share of one as "99.8 %"; never rounded up to all, nor down to none. */
 export function percent(value) {
   if (!known(value)) return NOTHING;
-  if (value === 0 || value === 1) return `${value * 100} %`;
-  return `${tenths.format(Math.min(99.9, Math.max(0.1, value * 100)))} %`;
+  if (value === 0 || value === 1) return `${value * 100}\u00a0%`;
+  return `${tenths.format(Math.min(99.9, Math.max(0.1, value * 100)))}\u00a0%`;
 }
 
 /** "3 channels", "1 channel". */
@@ -38,16 +38,16 @@ export function many(value, one, more = `${one}s`) {
 /** Milliseconds as "0.4 ms", "18 ms", "1.2 s". */
 export function milliseconds(value) {
   if (!known(value)) return NOTHING;
-  if (value < 9.95) return `${tenths.format(value)} ms`;
-  return value < 999.5 ? `${whole.format(value)} ms` : duration(value / 1000);
+  if (value < 9.95) return `${tenths.format(value)}\u00a0ms`;
+  return value < 999.5 ? `${whole.format(value)}\u00a0ms` : duration(value / 1000);
 }
 
 /** Seconds as "0.4 s", "41 s", "3 min 12 s", "2 h 5 min", "3 d 4 h". */
 export function duration(value) {
   if (!known(value)) return NOTHING;
-  if (value < 9.95) return value < 0.05 ? "0 s" : `${tenths.format(value)} s`;
+  if (value < 9.95) return value < 0.05 ? "0\u00a0s" : `${tenths.format(value)}\u00a0s`;
   const s = Math.round(value);
-  if (s < 60) return `${s} s`;
+  if (s < 60) return `${s}\u00a0s`;
   if (s < 3600) return two(Math.floor(s / 60), "min", s % 60, "s");
   const min = Math.floor(s / 60);
   if (min < 1440) return two(Math.floor(min / 60), "h", min % 60, "min");
@@ -56,7 +56,7 @@ export function duration(value) {
 }
 
 function two(large, largeUnit, small, smallUnit) {
-  return small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`;
+  return small === 0 ? `${large}\u00a0${largeUnit}` : `${large}\u00a0${largeUnit}\u00a0${small}\u00a0${smallUnit}`;
 }
 
 /** Bytes as "812 B", "4.2 KiB", "1.3 GiB". */
@@ -67,7 +67,7 @@ export function bytes(value) {
     value /= 1024;
     unit += 1;
   }
-  return `${unit === 0 ? whole.format(value) : figure(value)} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
+  return `${unit === 0 ? whole.format(value) : figure(value)}\u00a0${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
 }
 
 /** How long ago, coarse: "now", "12 s ago", "4 min ago", "3 h ago", "2 d ago". Milliseconds. */

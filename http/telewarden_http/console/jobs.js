@@ -20,9 +20,20 @@ export class JobsPart {
   /** Asks which there are, once. */
   async begin() {
     const answer = await send("GET", "v1/admin/jobs", this.key());
-    if (answer.ok) this.#jobs = new Map(answer.body.jobs.map((job) => [job.id, job]));
+    if (answer.ok) {
+      this.#jobs = new Map(answer.body.jobs.map((job) => [job.id, job]));
+      for (const job of this.#jobs.values()) this.#tell(job);
+      this.#forget();
+    }
     this.#show();
     this.#goOn();
+  }
+
+  /** Asks for nothing any more, and forgets all of it. */
+  end() {
+    clearTimeout(this.#timer);
+    this.#jobs.clear();
+    this.#waiting.clear();
   }
 
   /** Follows a job that was just started to its end, and tells that. tell(state, words); doing: what it is called. */
@@ -31,6 +42,15 @@ export class JobsPart {
     this.#waiting.set(job.id, { tell, doing });
     this.#show();
     this.#goOn();
+  }
+
+  /** A daemon that was started anew knows nothing of earlier jobs. */
+  #forget() {
+    for (const [id, { tell, doing }] of this.#waiting) {
+      if (this.#jobs.has(id)) continue;
+      tell("bad", `${doing}: the daemon was started anew, and the job with it ended. What it did so far stays.`);
+      this.#waiting.delete(id);
+    }
   }
 
   #goOn() {
@@ -42,10 +62,10 @@ export class JobsPart {
     for (const job of [...this.#jobs.values()].filter(isUnderway)) {
       const answer = await send("GET", `v1/admin/jobs/${encodeURIComponent(job.id)}`, this.key());
       if (answer.ok) this.#jobs.set(job.id, answer.body);
-      // A daemon that was started anew has forgotten it.
-      else if (answer.status === 404) this.#jobs.set(job.id, { ...job, state: "forgotten", error: answer.words });
-      this.#tell(this.#jobs.get(job.id));
+      else if (answer.status === 404) this.#jobs.delete(job.id);
+      if (answer.ok) this.#tell(answer.body);
     }
+    this.#forget();
     this.#show();
     this.#goOn();
   }

@@ -9,7 +9,7 @@ let begun = false;
 export function showMessages({ messages }) {
   const place = byId("messages");
   if (messages === null || messages.length === 0) {
-    const words = messages === null ? "Not known while nothing can tell them." : "None yet. A post appears here as soon as it is in the journal.";
+    const words = messages === null ? "Not known while the database does not answer." : "None yet. A post appears here as soon as it is in the journal.";
     list(place, [words], () => "(nothing)", () => make("li", { class: "empty" }), (element) => say(element, words));
     begun = begun || messages !== null;
     return;

@@ -4,11 +4,11 @@ import { byId, make, say, set } from "./dom.js";
 const MOST = 4;
 const SUCCESS_MS = 60_000;
 
-/** A note that begins with these words. Gives `change(state, words)`. */
-export function note(words) {
+/** A note that begins with these words, as something under way unless said otherwise. Gives `change(state, words)`. */
+export function note(words, begun = "wait") {
   const text = make("p", {}, words);
   const dismiss = make("button", { type: "button", "aria-label": "Dismiss" }, "×");
-  const item = make("li", { "data-state": "wait" }, make("span", { class: "mark", "aria-hidden": "true" }), text, dismiss);
+  const item = make("li", { "data-state": begun }, make("span", { class: "mark", "aria-hidden": "true" }), text, dismiss);
   dismiss.addEventListener("click", () => item.remove());
   const place = byId("outcomes");
   place.append(item);

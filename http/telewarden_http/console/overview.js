@@ -7,6 +7,7 @@ import { tell } from "./times.js";
 import { effectAndCause, named, notices, verdict } from "./verdict.js";
 
 const LENGTH = 120;
+const LATE = 3;
 const WINDOW_MS = 60_000;
 const SETTLED_MS = 5_000;
 
@@ -60,10 +61,11 @@ export class OverviewPart {
       (element, station) => {
         updateStation(element, station);
         const spark = this.#sparks.get(station.name);
-        if (isNext) {
-          for (let gap = 0; gap < Math.min(missed, LENGTH); gap += 1) spark.add(null, station.least);
-          spark.add(station.sample, station.least);
-        }
+        if (!isNext) return;
+        // A look that took a little longer is no gap.
+        const between = missed <= LATE ? station.sample : null;
+        for (let gap = 0; gap < Math.min(missed, LENGTH); gap += 1) spark.add(between, station.least);
+        spark.add(station.sample, station.least);
       });
     if (isNext) this.#lastMs = atMs;
   }

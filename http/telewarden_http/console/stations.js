@@ -22,7 +22,7 @@ function telegram({ telegram: view, rates, latency }) {
   const more = [view.problem !== null && view.connected ? foreign(view.problem, 160) : `${many(view.watched, "channel")} watched`];
   more.push(latency.post === null
     ? "no new post in the last minute"
-    : `in the journal after ${milliseconds(latency.post.p50Ms)}, p95 ${milliseconds(latency.post.p95Ms)}`);
+    : `in the journal after ${milliseconds(latency.post.p50Ms)}, p95\u00a0${milliseconds(latency.post.p95Ms)}`);
   return {
     name: "Telegram",
     ...telegramState(view),
@@ -106,7 +106,7 @@ function served({ rates, latency, health }) {
     more: [
       latency.poll === null
         ? "no poll in the last minute"
-        : `answered in ${milliseconds(latency.poll.p50Ms)}, p95 ${milliseconds(latency.poll.p95Ms)}`,
+        : `answered in ${milliseconds(latency.poll.p50Ms)}, p95\u00a0${milliseconds(latency.poll.p95Ms)}`,
       `${perMinute(rates.acknowledged)} acknowledged a minute`,
     ],
     sample: rates.polls.tenSeconds * 60,

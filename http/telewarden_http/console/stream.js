@@ -27,8 +27,8 @@ export async function follow(url, key, signal, told) {
     let asked = 0;
     try {
       const outcome = await readOnce(url, key, signal, (event) => {
+        show(told, event);
         failures = 0;
-        told.event(event);
       });
       if (outcome.refused) {
         told.refused(outcome.refused);
@@ -37,7 +37,7 @@ export async function follow(url, key, signal, told) {
       words = outcome.words ?? words;
       asked = outcome.afterMs ?? 0;
     } catch (error) {
-      words = error instanceof Silence ? error.message : "the server cannot be reached";
+      words = error instanceof Trouble ? error.message : "the server cannot be reached";
     }
     if (signal.aborted) return;
     failures += 1;
@@ -46,7 +46,17 @@ export async function follow(url, key, signal, told) {
   }
 }
 
-class Silence extends Error {}
+/** Why there is no stream, in words for people. */
+class Trouble extends Error {}
+
+function show(told, event) {
+  try {
+    told.event(event);
+  } catch (error) {
+    reportError(error);
+    throw new Trouble("this page cannot show what the server sends; load it anew");
+  }
+}
 
 async function readOnce(url, key, signal, onEvent) {
   const end = new AbortController();
@@ -57,7 +67,7 @@ async function readOnce(url, key, signal, onEvent) {
   const expect = (ms, words) => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      silence = new Silence(words);
+      silence = new Trouble(words);
       end.abort();
     }, ms);
   };

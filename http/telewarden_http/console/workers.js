@@ -3,6 +3,8 @@ import { byId, list, make, say, set } from "./dom.js";
 import { count, duration, foreign } from "./format.js";
 import { tell } from "./times.js";
 
+/** What answers this page cannot be restarted by it; the command line can. */
+const ANSWERS = new Set(["api", "serving"]);
 const FAILURES = new Set(["failed", "hangs", "stuck", "gave up"]);
 
 /** The mark of a worker's state. */
@@ -55,6 +57,7 @@ export class WorkersPart {
     });
     const restart = make("button", { type: "button", "data-worker": path }, "Restart", make("span", { class: "unseen" }, ` ${foreign(name)}`));
     restart.addEventListener("click", () => this.ask(this.#workers.find((worker) => worker.path === path)));
+    restart.hidden = ANSWERS.has(name);
     return make("tr", {},
       make("th", { scope: "row" }, make("span", { class: "cell" },
         make("span", { class: "line" }, isPart ? `${foreign(name)} (all of it)` : foreign(name)), make("span", { class: "line second said" }))),
@@ -75,6 +78,7 @@ export class WorkersPart {
     set(state, "data-state", stateOf(worker.state));
     say(state.children[1], worker.state);
     say(state.lastElementChild, standing(worker));
+    set(state.lastElementChild, "data-calm", worker.state === "running");
     const [none, toggle, last] = times.children;
     const has = worker.restarts > 0 || worker.history.some((each) => FAILURES.has(each.kind));
     none.hidden = has;
@@ -97,7 +101,7 @@ function standing(worker) {
 
 /** Without seconds once there are minutes: a table full of running seconds is restless. */
 function coarse(seconds) {
-  return duration(seconds < 60 ? Math.floor(seconds) : Math.floor(seconds / 60) * 60).replace(/^(\d)\.0 s$/, "$1 s");
+  return duration(seconds < 60 ? Math.floor(seconds) : Math.floor(seconds / 60) * 60).replace(/^(\d)\.0\u00a0s$/, "$1 s");
 }
 
 function historyId(path) {
