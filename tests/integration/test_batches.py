@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from support.histories import CHANNEL, consumers, contents, events, times
 from support.pipeline import Pipeline, open_pipeline, post
 from support.servers import Servers
-from telewarden.messages import Acknowledged, Event, Key, Posted, State, key_of, message_uuid
+from telewarden.messages import Acknowledged, Deleted, Edited, Event, Key, Posted, State, key_of, message_uuid
 from telewarden.storage.batch import write_batch
 from telewarden.storage.database import Database, open_database
+from telewarden.storage.feed_store import FeedStore
 from telewarden.storage.migrate import upgrade
 from telewarden.storage.tail import Record, fold
+from telewarden_http.v1.token import BEGINNING
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -75,7 +77,7 @@ async def test_rows_are_what_merge_says(
 ) -> None:
     await sql.execute(
         "truncate telegram_gateway.messages, telegram_gateway.message_keys, telegram_gateway.acknowledgements, "
-        "telegram_gateway.message_revisions"
+        "telegram_gateway.message_revisions, telegram_gateway.message_changes"
     )
     records = [Record(position, event, 0, 0) for position, event in enumerate(history, 1)]
     edges = [0, *sorted({min(cut, len(records)) for cut in cuts}), len(records)]
@@ -93,6 +95,35 @@ async def test_rows_are_what_merge_says(
         "select message_id, max(acknowledged_at) from telegram_gateway.acknowledgements group by 1"
     )
     assert {row["message_id"] for row in kept} == {key.message_id for key in early}
+    assert await feed_of(database) == changes_of(history)
+
+
+async def feed_of(database: Database) -> list[tuple[int, str, int]]:
+    """The whole feed, two events at a time, as (position, kind, message id)."""
+    feed, after, found = FeedStore(database), BEGINNING, []
+    while page := await feed.page(after, 2):
+        found += [(change.position.position, change.kind, change.key.message_id) for change in page]
+        after = page[-1].position
+    assert after == await feed.head()
+    return found
+
+
+def changes_of(history: Sequence[Event]) -> list[tuple[int, str, int]]:
+    """What happened to the messages: each posted once, edited where its text became newer, deleted once."""
+    versions: dict[int, int] = {}
+    deleted = set()
+    changes = []
+    for position, event in enumerate(history, 1):
+        number, kind = event.message_id, None
+        if isinstance(event, Posted | Edited) and event.version > versions.get(number, -1):
+            kind = "edited" if number in versions else "posted"
+            versions[number] = event.version
+        elif isinstance(event, Deleted) and number not in deleted:
+            kind = "deleted"
+            deleted.add(number)
+        if kind is not None:
+            changes.append((position, kind, number))
+    return changes
 
 
 def differences(stored: dict[Key, State], expected: dict[Key, State]) -> list[str]:

@@ -262,5 +262,7 @@ WRITES: dict[str, Callable[..., list[Row]]] = {
     statement("update_messages"): _update_messages,
     statement("begin_batch"): _nothing,
     statement("revise"): _nothing,
+    statement("record_changes"): _nothing,
+    statement("hand_over"): _nothing,
 }
 """Statements that a transaction carries out when it is committed."""

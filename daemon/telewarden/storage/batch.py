@@ -9,7 +9,9 @@ from asyncpg import UniqueViolationError
 from telewarden.messages import (
     Acknowledged,
     Content,
+    Deleted,
     Edited,
+    Event,
     Key,
     Posted,
     State,
@@ -30,6 +32,9 @@ from telewarden.storage.rows import (
 from telewarden.storage.statements import statement
 from telewarden.storage.tail import Record
 
+NO_JOURNAL = 0
+"""The epoch of what a process commits that keeps no journal."""
+
 
 class LostRace(Exception):
     """Another process inserted the same message meanwhile; the batch must be repeated."""
@@ -45,6 +50,14 @@ class Flushed:
     arrived: Sequence[Posted | Edited]
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    key: Key
+    position: int
+    kind: str
+    at_us: int
+
+
 @dataclass(slots=True)
 class _Found:
     state: State | None
@@ -53,7 +66,8 @@ class _Found:
 
 
 async def write_batch(connection: Connection, records: Sequence[Record], epoch: int) -> Flushed:
-    """Store records in one transaction. Raises LostRace, and whatever asyncpg raises."""
+    """Store records in one transaction. epoch: of their journal, or NO_JOURNAL: then they have no positions, and their
+    deletions wait for one. Raises LostRace, and whatever asyncpg raises."""
     by_key: dict[Key, list[Record]] = {}
     for record in records:
         by_key.setdefault(key_of(record.event), []).append(record)
@@ -65,12 +79,16 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
         updates: list[State] = []
         arrived: list[Posted | Edited] = []
         revisions: list[tuple[Key, int, Content]] = []
+        changes: list[_Change] = []
         for key, events in by_key.items():
             before = found.get(key)
             state = before.state if before is not None else None
             merged = state
             for record in events:
+                kind = _kind_of_change(merged, record.event)
                 merged = merge(merged, record.event)
+                if kind is not None:
+                    changes.append(_Change(key, record.position, kind, record.accepted_at_us))
             for early in acknowledged.get(key, ()) if before is None else ():
                 merged = merge(merged, early)
             first = _inserting(events, before, epoch)
@@ -87,7 +105,23 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
         await _update(connection, updates)
         await _acknowledge(connection, records)
         await _revise(connection, revisions)
+        await _record(connection, changes, epoch)
+        if epoch == NO_JOURNAL:
+            await _hand_over(connection, records)
     return Flushed(len(inserts), len(updates), arrived)
+
+
+def _kind_of_change(state: State | None, event: Event) -> str | None:
+    """What an event is in the feed, beside the insertion of its message; None where it changes nothing there."""
+    if state is None or not state.exists:
+        return None
+    match event:
+        case Edited() | Posted() if event.version > state.version:
+            return "edited"
+        case Deleted():
+            return "deleted"
+        case _:
+            return None
 
 
 def _inserting(events: Sequence[Record], before: _Found | None, epoch: int) -> Record | None:
@@ -233,4 +267,29 @@ async def _revise(connection: Connection, revisions: Sequence[tuple[Key, int, Co
             [content.media_type for _, _, content in revisions],
             [content.media_refs.decode() for _, _, content in revisions],
             [content.metadata.decode() for _, _, content in revisions],
+        )
+
+
+async def _record(connection: Connection, changes: Sequence[_Change], epoch: int) -> None:
+    if changes and epoch != NO_JOURNAL:
+        await connection.execute(
+            statement("record_changes"),
+            [str(change.key.channel_id) for change in changes],
+            epoch,
+            [change.position for change in changes],
+            [change.key.message_id for change in changes],
+            [change.kind for change in changes],
+            [at(change.at_us) for change in changes],
+        )
+
+
+async def _hand_over(connection: Connection, records: Sequence[Record]) -> None:
+    deletions = [record.event for record in records if isinstance(record.event, Deleted)]
+    if deletions:
+        await connection.execute(
+            statement("hand_over"),
+            [str(event.channel_id) for event in deletions],
+            [event.message_id for event in deletions],
+            [at(event.at_us) for event in deletions],
+            [event.reason for event in deletions],
         )

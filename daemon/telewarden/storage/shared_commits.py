@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from telewarden.messages import Event
-from telewarden.storage.batch import write_batch
+from telewarden.storage.batch import NO_JOURNAL, write_batch
 from telewarden.storage.cache import Cache, CacheUnavailable, HistoryChanged
 from telewarden.storage.database import Database, DatabaseUnavailable
 from telewarden.storage.shared_cache import SharedCache, Told
@@ -22,7 +22,7 @@ class SharedCommits:
         records = [Record(0, event, at_us, 0) for event in events]
         try:
             async with self._database.writing() as connection:
-                await write_batch(connection, records, 0)
+                await write_batch(connection, records, NO_JOURNAL)
         except DatabaseUnavailable as error:
             raise Unavailable(f"it could not be kept: {error}; try again") from error
 
