@@ -102,19 +102,23 @@ class IngestChannels:
         channel_id = row.channel_id
         newest = self._newest.get(channel_id)
         is_known = row.top > 0 or row.reached > 0
-        is_served = channel_id in self._channels.served
+        is_active = (
+            channel_id in self._channels.served and self._channels.intake_of(channel_id) is Intake.TAKEN_IN
+        )
+        # Of a channel that is followed ids may be missing for good, which no checkpoint waits for.
+        is_read = is_active and row.is_settled
         return ChannelView(
             channel=str(channel_id),
             label=label or row.title,
             title=row.title,
             name=row.name,
-            active=is_served and self._channels.intake_of(channel_id) is Intake.TAKEN_IN,
+            active=is_active,
             state=row.state,
             source=row.source,
             origin=str(row.origin),
             checkpoint=str(row.reached) if is_known else None,
             top=str(row.top) if is_known else None,
-            behind=max(0, row.top - row.reached) if is_known else None,
+            behind=0 if is_read else max(0, row.top - row.reached) if is_known else None,
             waiting=self._waiting(channel_id),
             last_message_at=None if newest is None else iso_ms(newest.at_us),
             lag_ms=None if newest is None else round(newest.lag_s * 1000),

@@ -103,8 +103,9 @@ class ChannelView(Shape, frozen=True, kw_only=True):
 
     active: false while paused. state: how it is, in words. source: settings, or added. checkpoint: up to which message
     id it is read; top: the newest known one; origin: ids up to it are not taken in. behind: ids between checkpoint and
-    top. waiting: messages that no consumer of the old contract has processed. last_message_at: when the newest one was
-    taken in; lag_ms: from Telegram's date of it (whole seconds) to then. None where that is not known.
+    top that are still to be read. waiting: messages that no consumer of the old contract has processed.
+    last_message_at: when the newest one was taken in; lag_ms: from Telegram's date of it (whole seconds) to then. None
+    where that is not known.
     """
 
     channel: str
