@@ -7,7 +7,7 @@ import { tell } from "./times.js";
 import { effectAndCause, named, notices, verdict } from "./verdict.js";
 
 const LENGTH = 120;
-const LATE = 3;
+const LATE_S = 4;
 const WINDOW_MS = 60_000;
 const SETTLED_MS = 5_000;
 
@@ -49,8 +49,7 @@ export class OverviewPart {
 
   #way(overview) {
     const atMs = Date.parse(overview.at);
-    const missed = this.#lastMs === null ? 0 : Math.round((atMs - this.#lastMs) / 1000) - 1;
-    const isNext = this.#lastMs === null || atMs - this.#lastMs > 700;
+    const seconds = this.#secondsSinceLast(atMs);
     const stored = this.#storedPerMinute(overview, atMs);
     list(byId("way"), stations(overview, stored), (station) => station.name,
       (station) => {
@@ -61,13 +60,19 @@ export class OverviewPart {
       (element, station) => {
         updateStation(element, station);
         const spark = this.#sparks.get(station.name);
-        if (!isNext) return;
         // A look that took a little longer is no gap.
-        const between = missed <= LATE ? station.sample : null;
-        for (let gap = 0; gap < Math.min(missed, LENGTH); gap += 1) spark.add(between, station.least);
-        spark.add(station.sample, station.least);
+        const between = seconds <= LATE_S ? station.sample : null;
+        for (let gap = 1; gap < Math.min(seconds, LENGTH); gap += 1) spark.add(between, station.least);
+        if (seconds > 0) spark.add(station.sample, station.least);
       });
-    if (isNext) this.#lastMs = atMs;
+  }
+
+  /** How many whole seconds further the lines go with this look; one at first. Looks come oftener than that, too. */
+  #secondsSinceLast(atMs) {
+    const seconds = this.#lastMs === null ? 1 : Math.floor((atMs - this.#lastMs + 100) / 1000);
+    if (this.#lastMs === null || seconds > LATE_S || seconds < -LATE_S) this.#lastMs = atMs;
+    else if (seconds > 0) this.#lastMs += seconds * 1000;
+    return Math.max(0, seconds);
   }
 
   /** Changes that reached the database, a minute, by how far the journal's flushed position moved. */
