@@ -35,7 +35,8 @@ export class Actions {
     const name = channelName(channel);
     const pause = channel.active;
     const words = pause
-      ? "New messages of this channel are not taken in until it is resumed; those that came before stay served. Telegram keeps the rest."
+      ? "New messages of this channel are not taken in until it is resumed; Telegram keeps them. Those that came before " +
+        "stay served."
       : "It is taken in again, from where it was left.";
     const title = pause ? `Pause ${name}?` : `Resume ${name}?`;
     if (!(await confirmed({ title, words, yes: pause ? "Pause the channel" : "Resume the channel" }))) return;
@@ -48,14 +49,16 @@ export class Actions {
 
   /** Fill the cache anew. */
   async warm() {
-    const words = "The cache is emptied of its proof and filled from the database. Polls are answered by the database until that is done.";
-    if (await confirmed({ title: "Warm the cache?", words, yes: "Warm the cache" })) await this.#job("warm", "Warming the cache");
+    const words = "The cache is filled anew from the database, which answers polls until that is done.";
+    if (!(await confirmed({ title: "Warm the cache?", words, yes: "Warm the cache" }))) return;
+    await this.#job("warm", "Warming the cache");
   }
 
   /** Read Telegram's newest messages again, in every channel. */
   async sync() {
-    const words = "Telegram is asked for the newest messages of every channel, and what is missing here is taken in. Nothing is stored twice.";
-    if (await confirmed({ title: "Sync all channels?", words, yes: "Sync all channels" })) await this.#job("sync", "Syncing all channels");
+    const words = "Telegram is asked for the newest messages of every channel; what is missing is taken in, nothing twice.";
+    if (!(await confirmed({ title: "Sync all channels?", words, yes: "Sync all channels" }))) return;
+    await this.#job("sync", "Syncing all channels");
   }
 
   async #job(kind, doing) {

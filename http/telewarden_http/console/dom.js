@@ -8,6 +8,16 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** The mark of a state, which its parent's `data-state` gives a shape. A word beside it says the same. */
+export function mark() {
+  return make("span", { class: "mark", "aria-hidden": "true" });
+}
+
+/** Words that are read aloud and not shown. */
+export function unseen(words = "") {
+  return make("span", { class: "unseen" }, words);
+}
+
 /** An attribute; false, null and undefined remove it. Changes nothing that is as it should be. */
 export function set(element, name, value) {
   if (value === false || value === null || value === undefined) {
@@ -58,6 +68,11 @@ export function list(parent, items, keyOf, create, update) {
     if (element === place) place = place.nextElementSibling;
     else parent.insertBefore(element, place);
   }
+}
+
+/** One item that says why there are none. */
+export function nothing(parent, words) {
+  list(parent, [words], () => "(nothing)", () => make("li", { class: "empty" }), say);
 }
 
 /** Makes nothing of what `list` showed there. */

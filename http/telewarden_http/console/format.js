@@ -102,7 +102,7 @@ const hidden = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u061C\u200B\u200E\u200F
  * so that what is read is what is there.
  */
 export function foreign(text, most = 600) {
-  const shown = text.length > most ? `${[...text.slice(0, most)].join("")} …` : text;
+  const shown = text.length > most ? `${text.slice(0, most).replace(/[\ud800-\udbff]$/, "")} …` : text;
   return shown.replace(hidden, (character) =>
     `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 }

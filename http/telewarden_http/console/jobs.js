@@ -1,6 +1,6 @@
 /** Jobs: the newest ones, and how far those that run are. Asked for only while one runs. */
 import { send } from "./api.js";
-import { byId, list, make, say, set } from "./dom.js";
+import { byId, list, make, mark, nothing, say, set } from "./dom.js";
 import { count, duration, foreign, many } from "./format.js";
 import { tell as tellTime } from "./times.js";
 
@@ -84,18 +84,19 @@ export class JobsPart {
   #show() {
     const jobs = [...this.#jobs.values()].sort((one, other) => other.createdAt.localeCompare(one.createdAt)).slice(0, SHOWN);
     if (jobs.length === 0) {
-      list(byId("jobs"), ["None since the daemon was started."], () => "(nothing)", () => make("li", { class: "empty" }), (element, words) => say(element, words));
+      nothing(byId("jobs"), "None since the daemon was started.");
       return;
     }
     list(byId("jobs"), jobs, (job) => job.id,
       () => make("li", {},
-        make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("span")),
+        make("span", { class: "state" }, mark(), make("span")),
         make("time", { class: "quiet" }),
         make("progress", { hidden: true })),
       (element, job) => {
         const [state, time, bar] = element.children;
         set(state, "data-state", markOf(job));
-        say(state.lastElementChild, `${foreign(job.kind)} by ${foreign(job.by, 60)}: ${isUnderway(job) ? progress(job) : outcome(job)}`);
+        const stands = isUnderway(job) ? progress(job) : outcome(job);
+        say(state.lastElementChild, `${foreign(job.kind)} by ${foreign(job.by, 60)}: ${stands}`);
         tellTime(time, job.startedAt ?? job.createdAt, "");
         bar.hidden = !isUnderway(job) || !job.progress?.total;
         set(bar, "aria-label", `Progress of ${foreign(job.kind)}`);
@@ -132,9 +133,15 @@ function came(result) {
     case "warm":
       return `${many(result.written, "message")} written in ${duration(result.tookS)}`;
     case "sync":
-      return `${many(result.read, "message")} read in ${many(result.channels.length, "channel")}, ${count(result.saved)} of them new`;
+      return (
+        `${many(result.read, "message")} read in ${many(result.channels.length, "channel")}, ` +
+        `${count(result.saved)} of them new`
+      );
     case "verify":
-      return `${many(result.compared, "message")} compared, ${count(result.different)} different, ${count(result.repaired)} mended`;
+      return (
+        `${many(result.compared, "message")} compared, ${count(result.different)} different, ` +
+        `${count(result.repaired)} mended`
+      );
     case "backfill":
       return `${many(result.posts, "post")} taken in`;
     default:

@@ -1,5 +1,5 @@
 /** The newest messages. What Telegram sent is text, and stays text: no markup, no links. */
-import { byId, list, make, say, set } from "./dom.js";
+import { byId, list, make, nothing, say, set } from "./dom.js";
 import { absolute, foreign } from "./format.js";
 import { tell } from "./times.js";
 
@@ -9,8 +9,8 @@ let begun = false;
 export function showMessages({ messages }) {
   const place = byId("messages");
   if (messages === null || messages.length === 0) {
-    const words = messages === null ? "Not known while the database does not answer." : "None yet. A post appears here as soon as it is in the journal.";
-    list(place, [words], () => "(nothing)", () => make("li", { class: "empty" }), (element) => say(element, words));
+    const none = "None yet. A post appears here as soon as it is stored.";
+    nothing(place, messages === null ? "Not known while the database does not answer." : none);
     begun = begun || messages !== null;
     return;
   }
@@ -32,13 +32,15 @@ function update(element, message) {
   say(from, foreign(message.label || message.channel, 80));
   set(from, "title", message.channel);
   say(number, `#${message.messageId}`);
-  const tags = [message.deleted && "deleted", message.edited && "edited", message.mediaType && foreign(message.mediaType, 30)];
+  const media = message.mediaType && foreign(message.mediaType, 30);
+  const tags = [message.deleted && "deleted", message.edited && "edited", media];
   const words = tags.filter(Boolean).join(", ");
   say(tag, words);
   tag.hidden = words === "";
   tell(time, message.receivedAt);
   if (message.telegramDate) {
-    set(time, "title", `in ${absolute(Date.parse(message.receivedAt))}\nposted ${absolute(Date.parse(message.telegramDate))}`);
+    const [came, posted] = [message.receivedAt, message.telegramDate].map((at) => absolute(Date.parse(at)));
+    set(time, "title", `taken in ${came}\nposted ${posted}`);
   }
   set(text, "class", message.deleted ? "message-text gone" : "message-text");
   const shown = foreign(message.text, 400);

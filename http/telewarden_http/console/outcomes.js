@@ -1,5 +1,5 @@
 /** What came of the operator's actions, in words. Successes go after a minute; what went wrong stays until dismissed. */
-import { byId, make, say, set } from "./dom.js";
+import { byId, make, mark, say, set } from "./dom.js";
 
 const MOST = 4;
 const SUCCESS_MS = 60_000;
@@ -8,7 +8,7 @@ const SUCCESS_MS = 60_000;
 export function note(words, begun = "wait") {
   const text = make("p", {}, words);
   const dismiss = make("button", { type: "button", "aria-label": "Dismiss" }, "×");
-  const item = make("li", { "data-state": begun }, make("span", { class: "mark", "aria-hidden": "true" }), text, dismiss);
+  const item = make("li", { "data-state": begun }, mark(), text, dismiss);
   dismiss.addEventListener("click", () => item.remove());
   const place = byId("outcomes");
   place.append(item);

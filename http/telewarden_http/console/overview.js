@@ -1,5 +1,5 @@
 /** The upper half of the board: verdict, degraded parts, and the way of a message with its sparklines. */
-import { byId, list, make, say, set } from "./dom.js";
+import { byId, list, make, mark, say, set } from "./dom.js";
 import { duration, foreign, timeOfDay } from "./format.js";
 import { Sparkline } from "./sparkline.js";
 import { stations } from "./stations.js";
@@ -105,9 +105,9 @@ function trouble(overview) {
   ];
   list(byId("trouble"), items, (item) => item.key,
     () => make("li", {},
-      make("span", { class: "mark", "aria-hidden": "true" }),
+      mark(),
       make("span", { class: "what" }),
-      make("span", { class: "since" }, "since ", make("time")),
+      make("span", { class: "since" }, "began ", make("time")),
       make("p", { class: "why" }, make("span", { class: "effect" }), " ", make("span", { class: "cause" }))),
     (element, item) => {
       set(element, "data-state", item.state);
@@ -123,7 +123,7 @@ function trouble(overview) {
 function createStation({ name }, spark) {
   return make("li", { class: "station" },
     make("p", { class: "station-head" },
-      make("span", { class: "mark", "aria-hidden": "true" }), make("span", {}, name),
+      mark(), make("span", {}, name),
       make("span", { class: "state-word" })),
     make("p", { class: "station-figure" }, make("strong"), make("span")),
     make("p", { class: "station-more" }),

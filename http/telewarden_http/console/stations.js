@@ -19,7 +19,8 @@ export function stations(overview, storedPerMinute) {
 
 function telegram({ telegram: view, rates, latency }) {
   if (view === null) return null;
-  const more = [view.problem !== null && view.connected ? foreign(view.problem, 160) : `${many(view.watched, "channel")} watched`];
+  const isTroubled = view.problem !== null && view.connected;
+  const more = [isTroubled ? foreign(view.problem, 160) : `${many(view.watched, "channel")} watched`];
   more.push(latency.post === null
     ? "no new post in the last minute"
     : `in the journal after ${milliseconds(latency.post.p50Ms)}, p95\u00a0${milliseconds(latency.post.p95Ms)}`);
@@ -52,7 +53,9 @@ function journal({ journal: view }) {
     figure: count(view.backlogEvents),
     unit: "to be stored",
     more: [
-      view.backlogEvents === 0 ? "nothing waits" : `${bytes(view.backlogBytes)}, oldest for ${duration(view.oldestWaitingS)}`,
+      view.backlogEvents === 0
+        ? "nothing waits"
+        : `${bytes(view.backlogBytes)}, oldest for ${duration(view.oldestWaitingS)}`,
       view.roomBytes === null ? "room not known" : `room for ${bytes(view.roomBytes)}`,
     ],
     sample: view.backlogEvents,
@@ -80,10 +83,14 @@ function cache({ cache: view }) {
   if (view === null) return null;
   const hits = view.hitRate === null ? "no poll yet" : `answered ${percent(view.hitRate)} of all polls`;
   const more = [hits];
-  if (view.warm !== null) more.push(`filling: ${count(view.warm.written)} of about ${count(view.warm.total)}, ${foreign(view.warm.step)}`);
-  else if (!view.trusted) more.push(foreign(view.reason ?? "not proven complete", 160));
-  else more.push(view.lagS === null || view.lagS < 0.05 ? "proven complete" : `proven complete, ${duration(view.lagS)} behind`);
   const filling = view.warm !== null;
+  if (filling) {
+    more.push(`filling: ${count(view.warm.written)} of about ${count(view.warm.total)}, ${foreign(view.warm.step)}`);
+  } else if (!view.trusted) {
+    more.push(foreign(view.reason ?? "not proven complete", 160));
+  } else {
+    more.push(view.lagS >= 0.05 ? `proven complete, ${duration(view.lagS)} behind` : "proven complete");
+  }
   return {
     name: "Cache",
     state: view.trusted ? "good" : "warn",

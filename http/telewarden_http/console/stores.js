@@ -45,6 +45,8 @@ function times(value) {
 }
 
 function parts(counts) {
-  const words = Object.entries(counts).filter(([, value]) => value > 0).map(([name, value]) => `${foreign(name, 60)} ${count(value)}`);
+  const words = Object.entries(counts)
+    .filter(([, value]) => value > 0)
+    .map(([name, value]) => `${foreign(name, 60)} ${count(value)}`);
   return words.length > 0 ? words.join(", ") : "none yet";
 }

@@ -1,5 +1,5 @@
 /** The tables of channels and of consumers. */
-import { byId, list, make, say, set } from "./dom.js";
+import { byId, list, make, mark, say, set, unseen } from "./dom.js";
 import { count, foreign, many, milliseconds } from "./format.js";
 import { tell } from "./times.js";
 
@@ -23,11 +23,11 @@ export class ChannelsPart {
   }
 
   #create(id) {
-    const button = make("button", { type: "button", "data-channel": id }, make("span"), make("span", { class: "unseen" }));
+    const button = make("button", { type: "button", "data-channel": id }, make("span"), unseen());
     button.addEventListener("click", () => this.ask(this.#channels.find((channel) => channel.channel === id)));
     return make("tr", {},
       make("th", { scope: "row" }, make("span", { class: "cell" },
-        make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("bdi", { class: "line" })),
+        make("span", { class: "state" }, mark(), make("bdi", { class: "line" })),
         make("span", { class: "line second" }, make("span"), make("span", { class: "ident" })))),
       make("td", { class: "number" }, make("span", { class: "cell" }, make("span"), make("span", { class: "second" }))),
       make("td", { class: "number" }, make("span", { class: "cell" }, make("time"), make("span", { class: "second" }))),
@@ -57,7 +57,8 @@ function updateChannel(row, channel) {
   say(state.lastElementChild, channelName(channel));
   set(state.lastElementChild, "title", channelName(channel));
   say(more.firstElementChild, foreign(channel.state));
-  say(more.lastElementChild, ["", channel.name && `@${foreign(channel.name)}`, channel.channel].filter((each, at) => at === 0 || each).join(" · "));
+  const known = channel.name === "" ? [channel.channel] : [`@${foreign(channel.name)}`, channel.channel];
+  say(more.lastElementChild, known.map((each) => ` · ${each}`).join(""));
   const [, tail] = waiting.firstElementChild.children;
   say(waiting.firstElementChild.firstElementChild, count(channel.waiting));
   say(tail, behind > 0 ? `${count(behind)} ids to read` : "");
@@ -85,7 +86,7 @@ export function showConsumers({ consumers }) {
       make("th", { scope: "row" }, make("span", { class: "cell" }, make("bdi", { class: "line" }))),
       make("td", { class: "number" }, make("span", { class: "cell" }, make("span"), make("span", { class: "second" }))),
       make("td", { class: "number" }),
-      make("td", { class: "number" }, make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("span", { class: "state-word" }))),
+      make("td", { class: "number" }, make("span", { class: "state" }, mark(), make("span", { class: "state-word" }))),
       make("td", { class: "number" }, make("time"))),
     (row, consumer) => {
       const [who, waiting, leased, dead, oldest] = row.children;

@@ -5,10 +5,12 @@ import { count, duration, figure, foreign, many } from "./format.js";
 export function verdict(overview) {
   const { health, journal, telegram } = overview;
   if (!health.live) {
-    return worded("bad", "The daemon needs a restart", "A part of it is stuck, or was given up. The log says which; the service manager starts a fresh process.");
+    const detail = "A part of it is stuck, or was given up. The log says which; a service manager starts a fresh process.";
+    return worded("bad", "The daemon needs a restart", detail);
   }
   if (!health.ready) {
-    return worded("bad", "Polls cannot be answered right", "Neither a proven cache nor the database answers, or the API does not listen.");
+    const detail = "Neither a proven cache nor the database answers, or the API does not listen.";
+    return worded("bad", "Polls cannot be answered right", detail);
   }
   if (health.degraded.length > 0) {
     const [first] = health.degraded;

@@ -1,5 +1,5 @@
 /** The table of workers: state, what they say of themselves, and the history of their restarts. */
-import { byId, list, make, say, set } from "./dom.js";
+import { byId, list, make, mark, say, set, unseen } from "./dom.js";
 import { count, duration, foreign } from "./format.js";
 import { tell } from "./times.js";
 
@@ -55,30 +55,32 @@ export class WorkersPart {
       if (!this.#open.delete(path)) this.#open.add(path);
       this.show({ workers: this.#workers });
     });
-    const restart = make("button", { type: "button", "data-worker": path }, "Restart", make("span", { class: "unseen" }, ` ${foreign(name)}`));
+    const shown = foreign(name);
+    const restart = make("button", { type: "button", "data-worker": path }, "Restart", unseen(` ${shown}`));
     restart.addEventListener("click", () => this.ask(this.#workers.find((worker) => worker.path === path)));
     restart.hidden = ANSWERS.has(name);
+    const called = make("span", { class: "line" }, isPart ? `${shown} (all of it)` : shown);
+    const says = make("span", { class: "line second said" });
+    const uptime = make("span", { class: "second beside uptime" });
     return make("tr", {},
-      make("th", { scope: "row" }, make("span", { class: "cell" },
-        make("span", { class: "line" }, isPart ? `${foreign(name)} (all of it)` : foreign(name)), make("span", { class: "line second said" }))),
-      make("td", {},
-        make("span", { class: "state" }, make("span", { class: "mark", "aria-hidden": "true" }), make("span", { class: "state-word" }), make("span", { class: "second beside" }))),
+      make("th", { scope: "row" }, make("span", { class: "cell" }, called, says)),
+      make("td", {}, make("span", { class: "state" }, mark(), make("span", { class: "state-word" }), uptime)),
       make("td", {}, make("span", { class: "second" }, "none"), toggle, make("span", { class: "second beside" }, make("time"))),
       make("td", {}, restart));
   }
 
   #update(row, worker) {
     const [who, how, times] = row.children;
-    const said = who.firstElementChild.lastElementChild;
-    const words = foreign((worker.state === "running" ? worker.status : (worker.lastError ?? worker.status)) ?? "");
-    say(said, words);
-    set(said, "title", words || null);
-    set(said, "data-calm", worker.state === "running");
+    const line = who.firstElementChild.lastElementChild;
+    const calm = worker.state === "running";
+    const words = said(worker);
+    say(line, words);
+    set(line, "title", words || null);
+    set(line, "data-calm", calm);
     const [state] = how.children;
     set(state, "data-state", stateOf(worker.state));
     say(state.children[1], worker.state);
-    say(state.lastElementChild, standing(worker));
-    set(state.lastElementChild, "data-calm", worker.state === "running");
+    say(state.lastElementChild, calm && worker.uptimeS !== null ? `for ${coarse(worker.uptimeS)}` : "");
     const [none, toggle, last] = times.children;
     const has = worker.restarts > 0 || worker.history.some((each) => FAILURES.has(each.kind));
     none.hidden = has;
@@ -94,9 +96,11 @@ export class WorkersPart {
   }
 }
 
-function standing(worker) {
-  if (worker.state === "backing off" && worker.nextRestartInS !== null) return `again in ${duration(worker.nextRestartInS)}`;
-  return worker.uptimeS === null ? "" : `for ${coarse(worker.uptimeS)}`;
+/** What a worker says of itself while it runs; else when it starts again, and what was wrong. */
+function said({ state, status, lastError, nextRestartInS }) {
+  if (state === "running") return foreign(status);
+  const when = state === "backing off" && nextRestartInS !== null ? `again in ${duration(nextRestartInS)}` : "";
+  return [when, foreign(lastError ?? status)].filter((each) => each !== "").join(": ");
 }
 
 /** Without seconds once there are minutes: a table full of running seconds is restless. */
@@ -110,7 +114,7 @@ function historyId(path) {
 
 function createHistory(worker) {
   return make("tr", { id: historyId(worker.path), class: "history-row" },
-    make("td", { colspan: "4" }, make("ol", { class: "history", "aria-label": `History of ${foreign(worker.name)}, newest first` })));
+    make("td", { colspan: "4" }, make("ol", { class: "history", "aria-label": `${foreign(worker.name)}, newest first` })));
 }
 
 function updateHistory(row, worker) {
