@@ -1,7 +1,7 @@
 """The console on made-up figures, for work on its looks: `PYTHONPATH=tests .venv/bin/python -m dev.console_fake`.
 
 Open the address that it prints, with the key `fake-admin-key`. --scene trouble: the database is down and a worker backs
-off; --scene empty: nothing is set up yet. Ends with Ctrl+C.
+off; --scene empty: nothing is set up yet; --scene serving: a process that only serves. Ends with Ctrl+C.
 """
 
 import argparse

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from telewarden_http.v1.overview_protocols import (
     CacheView,
     ChannelView,
@@ -26,7 +28,7 @@ from telewarden_http.v1.overview_protocols import (
     WorkerView,
 )
 
-SCENES: Final = ("calm", "trouble", "empty")
+SCENES: Final = ("calm", "trouble", "empty", "serving")
 
 _CHANNELS: Final = (
     ("-1001649127710", "Gold & FX signals", "goldfx_signals"),
@@ -113,6 +115,31 @@ class World:
 
     def look(self) -> Overview:
         """As it is now."""
+        seen = self._look()
+        if self.scene != "serving" or seen.cache is None:
+            return seen
+        return msgspec.structs.replace(
+            seen,
+            role="api",
+            journal=None,
+            telegram=None,
+            rates=msgspec.structs.replace(seen.rates, received=None),
+            latency=msgspec.structs.replace(seen.latency, post=None),
+            cache=msgspec.structs.replace(seen.cache, lag_events=None, lag_s=None, warms=None),
+            workers=[
+                each
+                for each in seen.workers
+                if each.name in ("redis", "channels", "api", "health", "loop-watch")
+            ],
+            channels=[
+                msgspec.structs.replace(
+                    each, state="served here", source=None, checkpoint=None, behind=None, waiting=None
+                )
+                for each in seen.channels
+            ],
+        )
+
+    def _look(self) -> Overview:
         now = datetime.now(UTC)
         self.turn += 1
         if self.scene != "empty" and self.dice.random() < 0.22 + 0.18 * math.sin(self.turn / 11):

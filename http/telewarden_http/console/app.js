@@ -91,6 +91,9 @@ function show(overview) {
   showConsumers(overview);
   showStores(overview);
   showMessages(overview);
+  // Jobs are for the process that takes in.
+  byId("sync").hidden = overview.role !== "all";
+  byId("warm").hidden = overview.role !== "all" || overview.cache === null;
   link("good", `live, ${timeOfDay(now())}`);
   announce(verdict);
   if (wasLost) jobs.begin();

@@ -82,7 +82,7 @@ function database({ database: view, journal: before }, storedPerMinute) {
 function cache({ cache: view }) {
   if (view === null) return null;
   const hits = view.hitRate === null ? "no poll yet" : `answered ${percent(view.hitRate)} of all polls`;
-  const more = [hits];
+  const more = view.lagEvents === null ? [] : [hits];
   const filling = view.warm !== null;
   if (filling) {
     more.push(`filling: ${count(view.warm.written)} of about ${count(view.warm.total)}, ${foreign(view.warm.step)}`);
