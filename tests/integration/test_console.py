@@ -1,6 +1,7 @@
 """The console in a real browser, on a real daemon: what it shows, what it does, and what it lets nobody do."""
 
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -387,13 +388,16 @@ async def test_figures_are_written_as_people_read_them(console: Console) -> None
 
 async def test_a_lost_connection_is_said_and_its_figures_are_marked_until_it_is_back(opened: Console) -> None:
     daemon, browser = opened.stack.daemon, opened.browser
-    daemon.kill()
+    daemon.send(signal.SIGSTOP)  # the connection stands, and nothing comes
     await opened.shown("Not connected since ", "#headline")
+    await opened.shown("The server has gone silent; trying again.", "#detail")
     assert await browser.run("return document.body.classList.contains('stale')")
     assert str(await browser.run("return document.title")).startswith("✖ Not connected since ")
     assert "Not connected" in await browser.run("return document.querySelector('#announcer').textContent")
     await browser.click('#workers [data-worker="writer"]')
     await opened.shown("There is no connection, so nothing was done.", "#outcomes")
+    daemon.kill()
+    await opened.shown("The server cannot be reached; trying again.", "#detail")
     daemon.start()
     with anyio.fail_after(60):
         await daemon.wait_ready()
