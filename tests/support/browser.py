@@ -1,6 +1,8 @@
 """Debian's Chromium, driven over its own driver by the W3C WebDriver protocol."""
 
 import base64
+import os
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -156,7 +158,8 @@ async def start_browser(folder: Path) -> AsyncIterator[Browser]:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(20):
                     await _send(client, "DELETE", f"/session/{session}")
     finally:
-        driver.terminate()
+        # It, and the browser, should the session not have ended: both are of the group that began with it.
+        os.killpg(driver.pid, signal.SIGTERM)
         driver.wait(timeout=20)
 
 

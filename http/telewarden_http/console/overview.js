@@ -4,7 +4,7 @@ import { duration, foreign, timeOfDay } from "./format.js";
 import { Sparkline } from "./sparkline.js";
 import { stations } from "./stations.js";
 import { tell } from "./times.js";
-import { effectAndCause, named, notices, verdict } from "./verdict.js";
+import { effectAndCause, named, notices, verdict, worstFirst } from "./verdict.js";
 
 const LENGTH = 120;
 const LATE_S = 4;
@@ -31,7 +31,7 @@ export class OverviewPart {
   lose(sinceMs, why) {
     const headline = sinceMs === null ? "Not connected" : `Not connected since ${timeOfDay(sinceMs)}`;
     const figures = sinceMs === null ? "" : " The figures below are from then.";
-    const detail = `${why.charAt(0).toUpperCase()}${why.slice(1)}; trying again.${figures}`;
+    const detail = `${why.charAt(0).toUpperCase()}${why.slice(1).replace(/\.$/, "")}; trying again.${figures}`;
     showVerdict({ level: "lost", headline, detail });
     return { level: "lost", headline, detail, key: "lost" };
   }
@@ -98,7 +98,7 @@ function showVerdict({ level, headline, detail }) {
 function trouble(overview) {
   const state = overview.health.ready ? "warn" : "bad";
   const items = [
-    ...overview.health.degraded.map((part) => ({
+    ...worstFirst(overview.health.degraded).map((part) => ({
       key: part.what, state, what: named(part.what), since: part.since, ...effectAndCause(part),
     })),
     ...notices(overview).map((notice, index) => ({ key: `notice ${index}`, state: "wait", ...notice })),

@@ -86,8 +86,9 @@ async function readOnce(url, key, signal, onEvent) {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return {};
-      expect(SILENCE_MS, "the server has gone silent");
-      for (const event of parser.push(value)) onEvent(event);
+      const events = parser.push(value);
+      if (events.length > 0) expect(SILENCE_MS, "the server has gone silent");
+      events.forEach(onEvent);
     }
   } catch (error) {
     throw silence ?? error;

@@ -1,6 +1,8 @@
 /** What the figures come to, in one sentence. Pure: an overview in, words out. */
 import { count, duration, figure, foreign, many } from "./format.js";
 
+const RANKS = ["telegram", "database", "redis", "intake", "worker", "channel"];
+
 /** Level and words for one overview. level: good, wait, warn or bad. key: what has to change to be told anew. */
 export function verdict(overview) {
   const { health, journal, telegram } = overview;
@@ -13,8 +15,8 @@ export function verdict(overview) {
     return worded("bad", "Polls cannot be answered right", detail);
   }
   if (health.degraded.length > 0) {
-    const [first] = health.degraded;
-    const headline = health.degraded.length === 1 ? named(first.what) : `${health.degraded.length} parts are degraded`;
+    const [first, ...others] = worstFirst(health.degraded);
+    const headline = others.length === 0 ? named(first.what) : `${named(first.what)}, and ${count(others.length)} more`;
     return worded("warn", headline, "Polls are still answered right. What is covered, and how, stands below.");
   }
   const unsettled = overview.workers.filter((worker) => worker.state !== "running" && worker.state !== "finished");
@@ -46,6 +48,12 @@ function worded(level, headline, detail) {
 export function perMinute(rate) {
   const value = rate.minute * 60;
   return value > 0 && value < 0.95 ? figure(value) : count(Math.round(value));
+}
+
+/** Degraded parts, those first that much depends on; else in the order in which they were told. */
+export function worstFirst(degraded) {
+  const rank = ({ what }) => RANKS.indexOf(what.split(" ")[0]);
+  return [...degraded].sort((one, other) => rank(one) - rank(other));
 }
 
 /** What is down, as a sentence. */
