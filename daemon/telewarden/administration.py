@@ -18,7 +18,17 @@ from telewarden.history import History
 from telewarden.job_kinds import JobKinds
 from telewarden.jobs import Jobs, NoJobs
 from telewarden.lately import Lately
-from telewarden.looking import ACKNOWLEDGED, POLL, POLLS, POST, RECEIVED, Ingest, Looking, telegram_view
+from telewarden.looking import (
+    ACKNOWLEDGED,
+    POLL,
+    POLLS,
+    POST,
+    RECEIVED,
+    Ingest,
+    Looking,
+    consumer_view,
+    telegram_view,
+)
 from telewarden.metrics import INTAKE_LAG, IntakeLags, buckets_of
 from telewarden.newest_messages import newest_messages
 from telewarden.overview import Overviews
@@ -42,7 +52,9 @@ from telewarden_http.gateway_protocols import ChannelKeeper
 from telewarden_http.metrics import DURATIONS
 from telewarden_http.protocols import HealthReporter, Synchroniser
 from telewarden_http.routing import Routes
+from telewarden_http.v1.admin_consumers import ConsumerAdminRoutes
 from telewarden_http.v1.administration import AdministrationRoutes
+from telewarden_http.v1.consumers_protocols import ConsumerAdmin
 from telewarden_http.v1.jobs import JobRoutes
 from telewarden_http.v1.overview import OverviewRoutes
 from telewarden_http.v1.overview_protocols import ConsumerView
@@ -81,6 +93,7 @@ class Common:
     registry: CollectorRegistry
     database: Database
     keeper: ChannelKeeper
+    consumers: ConsumerAdmin
     answers: Answers
     acknowledged: Callable[[], int]
     answer_timeout_s: float
@@ -109,9 +122,13 @@ class Common:
         """The overview's routes. news: fires when there may be new messages."""
         return OverviewRoutes(Overviews(looking.look, self.history, news=news))
 
+    def consumers_lately(self) -> Lately[list[ConsumerView]]:
+        """Their backlogs."""
 
-async def _no_consumers() -> list[ConsumerView]:
-    return []
+        async def ask() -> list[ConsumerView]:
+            return [consumer_view(state) for state in await self.consumers.all()]
+
+        return Lately(ask, each_s=_SELDOM_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +163,7 @@ def ingest_administration(common: Common, parts: IngestParts) -> IngestAdministr
     tree, pulse = common.tree, common.pulse(lambda: parts.telegram.received)
     called = Lately(labels.all, each_s=_SELDOM_S)
     poisoned = Lately(parts.shelf.count, each_s=_SELDOM_S)
-    consumers = Lately(_no_consumers, each_s=_SELDOM_S)
+    consumers = common.consumers_lately()
     messages = Lately(lambda: newest_messages(database), each_s=_MESSAGES_S)
     looking = Looking(
         ROLE_ALL,
@@ -175,6 +192,7 @@ def ingest_administration(common: Common, parts: IngestParts) -> IngestAdministr
     groups: list[Routes] = [
         AdministrationRoutes(tree, channels, stores, common.answer_timeout_s),
         JobRoutes(jobs),
+        ConsumerAdminRoutes(common.consumers, common.answer_timeout_s),
         common.looked_at(looking, parts.journal.changed),
     ]
     return IngestAdministration(groups, pulse, jobs)
@@ -188,7 +206,7 @@ def serving_administration(
     stores = ServingStores(shared, cache, common.answers)
     tree, pulse = common.tree, common.pulse(None)
     found = Lately(channels.channels, each_s=_SELDOM_S)
-    consumers = Lately(_no_consumers, each_s=_SELDOM_S)
+    consumers = common.consumers_lately()
     messages = Lately(lambda: newest_messages(database), each_s=_MESSAGES_S)
     asked: list[Lately[Any]] = [found, consumers, messages]
     looking = Looking(
@@ -206,6 +224,7 @@ def serving_administration(
     groups: list[Routes] = [
         AdministrationRoutes(tree, channels, stores, common.answer_timeout_s),
         JobRoutes(NoJobs()),
+        ConsumerAdminRoutes(common.consumers, common.answer_timeout_s),
         common.looked_at(looking),
     ]
     return Administration(groups, pulse)

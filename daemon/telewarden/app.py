@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 import structlog
@@ -15,9 +16,12 @@ from telewarden.cache_admin import CacheAdmin
 from telewarden.channel_admin import ChannelAdmin
 from telewarden.channel_handover import ChannelHandover
 from telewarden.channels import ChannelSet
+from telewarden.consumer_metrics import ConsumerMetrics
+from telewarden.consumer_wakes import WindowWakes, stored_in
 from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
 from telewarden.fault_injection import WorkerFaults
+from telewarden.feed_metrics import FeedMetrics
 from telewarden.gateway import IngestGateway
 from telewarden.health import Health
 from telewarden.history import History
@@ -36,6 +40,11 @@ from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.cache_verify import CacheVerifier
 from telewarden.storage.changer import JournalChanger
 from telewarden.storage.channel_table import ChannelTable
+from telewarden.storage.consumers import DatabaseConsumers
+from telewarden.storage.feed import WindowedFeed
+from telewarden.storage.feed_store import FeedStore
+from telewarden.storage.feed_window import FeedWindow
+from telewarden.storage.handed_over import take_over
 from telewarden.storage.journal_file import JournalDamaged, JournalError
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
@@ -51,6 +60,7 @@ from telewarden.tree import CACHE, INTAKE, SERVING, TreeShape
 from telewarden.verify import Verifier
 from telewarden.workers.api import ApiWorker
 from telewarden.workers.channels import ChannelWriter
+from telewarden.workers.feed import JournalFeed
 from telewarden.workers.health import HealthWorker
 from telewarden.workers.jobs import JobsWorker
 from telewarden.workers.listener import Listener
@@ -61,6 +71,9 @@ from telewarden.workers.writer import Writer
 from telewarden_http.app import create_app
 from telewarden_http.channels import ChannelRoutes
 from telewarden_http.gateway import GatewayRoutes
+from telewarden_http.v1.consumers import ConsumerRoutes
+from telewarden_http.v1.feed import FeedRoutes
+from telewarden_http.v1.feed_protocols import FeedChannel
 from telewarden_supervisors import (
     AnySpec,
     ChildSpec,
@@ -201,6 +214,24 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     gateway = IngestGateway(database, channels.served, telegram, settings.session_file)
     http_settings = api_settings(settings)
     answer_s = http_settings.answer_timeout_s
+    consumers = DatabaseConsumers(database)
+    registry.register(ConsumerMetrics(consumers.counts))
+    window = FeedWindow()
+    feed = WindowedFeed(
+        window,
+        FeedStore(database),
+        served=channels.served,
+        described=lambda: [
+            FeedChannel(
+                channel, channels.name_of(channel) or listener.label(channel), channel in channels.taken_in
+            )
+            for channel in channels.served
+        ],
+    )
+    registry.register(FeedMetrics(feed, window))
+    follower = JournalFeed(
+        window, FeedStore(database), journal, cache, take_over=partial(take_over, database, journal)
+    )
     faults = WorkerFaults() if settings.testing.worker_faults else None
     shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
 
@@ -246,8 +277,9 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
             registry=registry,
             database=database,
             keeper=http_channels,
+            consumers=consumers,
             answers=answers,
-            acknowledged=lambda: acknowledger.count,
+            acknowledged=lambda: acknowledger.count + consumers.counts.acknowledged,
             answer_timeout_s=answer_s,
         ),
         IngestParts(
@@ -276,6 +308,8 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         groups=[
             ChannelRoutes(http_channels, answer_s),
             GatewayRoutes(gateway, http_channels, health, registry, answer_s),
+            FeedRoutes(feed, answer_s),
+            ConsumerRoutes(consumers, WindowWakes(window, consumers.returned, stored=stored_in(journal))),
             *administration.groups,
         ],
     )
@@ -297,6 +331,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     children += [
         worker("writer", writer.run, heartbeat_s=60.0),
         worker("channels", ChannelWriter(handover).run, heartbeat_s=60.0),
+        worker("feed", follower.run, heartbeat_s=60.0),
         shape.part(SERVING, [worker("api", api.run, heartbeat_s=30.0)]),
         shape.part(INTAKE, [worker("listener", listener.run, heartbeat_s=120.0)]),
         worker("upkeep", upkeep.run, heartbeat_s=UPKEEP_S),

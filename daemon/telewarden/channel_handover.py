@@ -25,6 +25,8 @@ class ChannelHandover:
         self.channels = channels
         self._table, self._lost_cache = table, lost_cache
         self._written: int | None = None
+        # Now: soon the listener has the journal know channels.
+        self._takes_over = channels.may_have_forgotten
         self._turn = anyio.Lock()
 
     @property
@@ -38,11 +40,33 @@ class ChannelHandover:
         Raises DatabaseUnavailable, REFUSED, JournalError.
         """
         async with self._turn:
+            if self._takes_over:
+                await self._take_over()
+                self._takes_over = False
             wishes = await self._table.wishes()
             for wish in wishes:
                 await self._carry_out(wish)
             if wishes or self.is_behind:
                 await self._write_down(wishes)
+
+    async def _take_over(self) -> None:
+        """What was added before, if the journal that knew it is lost: nobody would miss it otherwise."""
+        for channel_id, intake in (await self._table.added()).items():
+            if channel_id in self.channels.known:
+                continue
+            await self._add(channel_id, intake.name)
+            if not intake.is_taken_in:
+                await self.channels.pause(channel_id, paused=True)
+            log.warning(
+                "channel_taken_over",
+                channel_id=channel_id,
+                reason="it was added, as the database says, and this journal does not know it",
+            )
+
+    async def _add(self, channel_id: int, name: str) -> None:
+        await self.channels.add(channel_id, name, NOW)
+        # The database may hold messages of it that wait; the cache was filled without them.
+        self._lost_cache(f"channel {channel_id} was added")
 
     async def _write_down(self, done: Sequence[Wish]) -> None:
         channels, version = self.channels, self.channels.version
@@ -73,9 +97,7 @@ class ChannelHandover:
                 case Wanted.TAKEN_IN if is_served:
                     await channels.pause(channel_id, paused=False)
                 case Wanted.TAKEN_IN:
-                    await channels.add(channel_id, wish.label, NOW)
-                    # The database may hold messages of it that wait; the cache was filled without them.
-                    self._lost_cache(f"channel {channel_id} was added")
+                    await self._add(channel_id, wish.label)
                 case Wanted.PAUSED if is_served:
                     await channels.pause(channel_id, paused=True)
                 case Wanted.REMOVED if is_served:

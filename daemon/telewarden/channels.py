@@ -69,6 +69,12 @@ class ChannelSet:
         """The channels that this daemon takes in, or has taken in at some time."""
         return {*self._served, *self._journal.channels}
 
+    @property
+    def may_have_forgotten(self) -> bool:
+        """The journal is a new one, or was damaged: channels may have been added that it does not know."""
+        journal = self._journal
+        return journal.salvaged is not None or not (journal.channels or journal.registered)
+
     def is_configured(self, channel_id: int) -> bool:
         """It is one of the settings' own."""
         return channel_id in self._configured

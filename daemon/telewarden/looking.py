@@ -17,6 +17,7 @@ from telewarden.storage.journal import wall_clock_us
 from telewarden.telegram.intake import TelegramState
 from telewarden.worker_admin import TreeAdmin
 from telewarden_http.protocols import HealthReporter
+from telewarden_http.v1.consumers_protocols import ConsumerState
 from telewarden_http.v1.overview_protocols import (
     CacheView,
     ChannelView,
@@ -115,6 +116,20 @@ class Looking:
             telegram=None if self.ingest is None else self.ingest.telegram(),
             messages=None if messages is None else [message_view(state, labels) for state in messages],
         )
+
+
+def consumer_view(state: ConsumerState) -> ConsumerView:
+    """A consumer's backlog."""
+    lag = state.lag
+    return ConsumerView(
+        name=state.name,
+        waiting=lag.waiting,
+        leased=lag.leased,
+        delayed=lag.delayed,
+        dead=lag.dead,
+        oldest_waiting_at=lag.oldest_waiting_at,
+        is_exact=lag.is_exact,
+    )
 
 
 def telegram_view(state: TelegramState, now_s: float) -> TelegramView:

@@ -10,6 +10,9 @@ from prometheus_client import CollectorRegistry
 from telewarden import logs
 from telewarden.acknowledged import CountedAcknowledger
 from telewarden.administration import Common, serving_administration
+from telewarden.consumer_metrics import ConsumerMetrics
+from telewarden.consumer_wakes import WindowWakes
+from telewarden.feed_metrics import FeedMetrics
 from telewarden.gateway import ONLY_SERVES, ServingGateway
 from telewarden.history import History
 from telewarden.http_channels import HttpChannels
@@ -22,6 +25,10 @@ from telewarden.settings import Settings
 from telewarden.share import Share
 from telewarden.storage.answers import Answers
 from telewarden.storage.channel_table import ChannelTable
+from telewarden.storage.consumers import DatabaseConsumers
+from telewarden.storage.feed import WindowedFeed
+from telewarden.storage.feed_store import FeedStore
+from telewarden.storage.feed_window import FeedWindow
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
 from telewarden.storage.shared_cache import SharedCache
 from telewarden.storage.shared_changer import SharedChanger
@@ -32,12 +39,16 @@ from telewarden.takers import api_settings, serving_takers
 from telewarden.tree import CACHE, SERVING, TreeShape
 from telewarden.workers.api import ApiWorker
 from telewarden.workers.channels import ChannelReader
+from telewarden.workers.feed import StoredFeed
 from telewarden.workers.health import HealthWorker
 from telewarden.workers.shared import SharedCacheWorker
 from telewarden_http.app import create_app
 from telewarden_http.channels import ChannelRoutes
 from telewarden_http.gateway import GatewayRoutes
 from telewarden_http.protocols import SyncedChannel, SyncRequest, Unavailable
+from telewarden_http.v1.consumers import ConsumerRoutes
+from telewarden_http.v1.feed import FeedRoutes
+from telewarden_http.v1.feed_protocols import FeedChannel
 from telewarden_supervisors import AnySpec, LoopBlocked, LoopWatch, Supervisor
 
 log = structlog.get_logger(__name__)
@@ -84,6 +95,20 @@ def make_server(
     registry.register(metrics)
     if cache is not None:
         registry.register(CacheErrors(cache))
+    consumers = DatabaseConsumers(database)
+    registry.register(ConsumerMetrics(consumers.counts))
+    window = FeedWindow()
+    feed = WindowedFeed(
+        window,
+        FeedStore(database),
+        served=channels.served,
+        described=lambda: [
+            # Which of them are paused only the process that takes in knows.
+            FeedChannel(channel, channels.label(channel), active=True)
+            for channel in channels.served
+        ],
+    )
+    registry.register(FeedMetrics(feed, window))
     administration = serving_administration(
         Common(
             supervisor=lambda: supervisor,
@@ -92,8 +117,9 @@ def make_server(
             registry=registry,
             database=database,
             keeper=http_channels,
+            consumers=consumers,
             answers=answers,
-            acknowledged=lambda: acknowledger.count,
+            acknowledged=lambda: acknowledger.count + consumers.counts.acknowledged,
             answer_timeout_s=answer_s,
         ),
         shared,
@@ -118,6 +144,8 @@ def make_server(
         groups=[
             ChannelRoutes(http_channels, answer_s),
             GatewayRoutes(gateway, http_channels, health, registry, answer_s),
+            FeedRoutes(feed, answer_s),
+            ConsumerRoutes(consumers, WindowWakes(window, consumers.returned)),
             *administration.groups,
         ],
     )
@@ -131,6 +159,7 @@ def make_server(
         children.append(shape.part(CACHE, [shape.worker("redis", redis.run, heartbeat_s=30.0)]))
     children += [
         shape.worker("channels", channels.run, heartbeat_s=60.0),
+        shape.worker("feed", StoredFeed(window, FeedStore(database), cache).run, heartbeat_s=60.0),
         shape.part(SERVING, [shape.worker("api", api.run, heartbeat_s=30.0)]),
         shape.worker("health", health_worker.run, heartbeat_s=30.0),
         shape.worker("loop-watch", LoopWatch(LOOP_TURN_S, log_blocked_loop), heartbeat_s=30.0),

@@ -1,5 +1,6 @@
 """The app: routes, who may use them, and what errors turn into."""
 
+import re
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,7 @@ from telewarden_http.boundary import Boundary, internal_error, log_unexpected
 from telewarden_http.changes import ChangeRoutes
 from telewarden_http.console import ConsoleRoutes
 from telewarden_http.errors import ApiError, KeyMissing
+from telewarden_http.hot import HotRoute, HotRoutes
 from telewarden_http.messages import MessageRoutes
 from telewarden_http.metrics import ApiMetrics
 from telewarden_http.monitoring import MonitoringRoutes
@@ -95,7 +97,19 @@ def create_app(
     for route in (*contract, *(route for group in (ConsoleRoutes(), *groups) for route in group.routes())):
         register(app, route, guard)
     _answer_errors(app, settings)
-    app.asgi_app = Boundary(app.asgi_app, metrics, stopping_of(app))  # type: ignore[method-assign]
+    hot = (
+        HotRoute(
+            re.compile("/api/messages/unprocessed"), "/api/messages/unprocessed", messages.poll, Scope.READ
+        ),
+        HotRoute(
+            re.compile("/v1/messages/([^/]+)/([^/]+)/seen"),
+            "/v1/messages/{channel}/{message}/seen",
+            messages.look,
+            Scope.READ,
+        ),
+    )
+    routed = HotRoutes(app.asgi_app, guard, hot, send_timeout_s=settings.send_timeout_s)
+    app.asgi_app = Boundary(routed, metrics, stopping_of(app))  # type: ignore[method-assign]
     return app
 
 

@@ -25,6 +25,11 @@ from telewarden_http.stopping import Stopping
 ROUTE: Final = "telewarden.route"
 """Key of the ASGI scope under which a view leaves its route template for the metrics."""
 
+WAITED: Final = "telewarden.waited_s"
+"""Key of the ASGI scope under which a view leaves for how many seconds it waited because the client asked it to."""
+STREAMS: Final = "telewarden.streams"
+"""Key of the ASGI scope by which a view says that its answer goes on without end: what counts is when it begins."""
+
 _LINGER_S = 3.0
 _LINGER_BYTES = 64 * 1024 * 1024
 _log = structlog.get_logger("telewarden_http")
@@ -64,11 +69,13 @@ class Boundary:
         except Exception as error:  # noqa: BLE001 (no request may end without an answer)
             await exchange.answer(scope["path"], 500, internal_error(log_unexpected(error, scope)))
         finally:
+            facts = cast(dict[str, Any], scope)
+            ended = exchange.began if facts.get(STREAMS) and exchange.began else perf_counter()
             self._metrics.request(
                 scope["method"],
-                cast(dict[str, Any], scope).get(ROUTE, OTHER),
+                facts.get(ROUTE, OTHER),
                 CLIENT_GONE if exchange.status is None else str(exchange.status),
-                perf_counter() - started,
+                max(0.0, ended - started - facts.get(WAITED, 0.0)),
             )
 
 
@@ -78,7 +85,16 @@ class _Exchange:
     stopping: once it has begun, answers end their connections; None where one is not the answer's own.
     """
 
-    __slots__ = ("_body_bytes", "_body_ended", "_receive", "_send", "_stopping", "_waiting", "status")
+    __slots__ = (
+        "_body_bytes",
+        "_body_ended",
+        "_receive",
+        "_send",
+        "_stopping",
+        "_waiting",
+        "began",
+        "status",
+    )
 
     def __init__(
         self, receive: ASGIReceiveCallable, send: ASGISendCallable, stopping: Stopping | None
@@ -90,6 +106,7 @@ class _Exchange:
         self._body_bytes = 0
         self._waiting: anyio.Event | None = None
         self.status: int | None = None
+        self.began: float | None = None
 
     async def receive(self) -> ASGIReceiveEvent:
         event = await self._receive()
@@ -105,6 +122,7 @@ class _Exchange:
     async def send(self, event: ASGISendEvent) -> None:
         if event["type"] == "http.response.start":
             self.status = event["status"]
+            self.began = perf_counter()
             if self._stopping is not None and self._stopping.begun:
                 event["headers"] = [*event["headers"], (b"connection", b"close")]
         elif event["type"] == "http.response.body" and not event["more_body"] and not self._body_ended:

@@ -7,6 +7,7 @@ from typing import TypeVar
 from quart import Response, request
 
 from telewarden_http.errors import MessageNotFound
+from telewarden_http.joining import Joined
 from telewarden_http.metrics import ApiMetrics
 from telewarden_http.parameters import (
     parse_list,
@@ -16,7 +17,7 @@ from telewarden_http.parameters import (
     parse_seen_one,
     parse_unprocessed,
 )
-from telewarden_http.protocols import Acknowledger, MessageReader, Source, Unavailable
+from telewarden_http.protocols import Acknowledger, MessageReader, Page, Source, Unavailable
 from telewarden_http.responses import encode, json_response, success, success_list
 
 _T = TypeVar("_T")
@@ -38,14 +39,20 @@ class MessageRoutes:
         self, reader: MessageReader, acknowledger: Acknowledger, metrics: ApiMetrics, answer_timeout_s: float
     ) -> None:
         self._reader = reader
+        self._polls = Joined[Page]()
         self._acknowledger = acknowledger
         self._metrics = metrics
         self._answer_timeout_s = answer_timeout_s
 
     async def unprocessed(self) -> Response:
         """`GET /api/messages/unprocessed`"""
-        query = parse_unprocessed(request.scope["query_string"])
-        page = await self._in_time(self._reader.unprocessed(query))
+        body, headers = await self.poll(request.scope["query_string"])
+        return json_response(body, headers=headers)
+
+    async def poll(self, query_string: bytes) -> tuple[bytes, dict[str, str]]:
+        """The body of the answer to a poll, and headers of its own."""
+        query = parse_unprocessed(query_string)
+        page = await self._in_time(self._polls.ask(query, lambda: self._reader.unprocessed(query)))
         self._metrics.answer(page.source)
         filters = {
             "channelId": query.channel,
@@ -53,7 +60,7 @@ class MessageRoutes:
             "excludeProcessedBy": query.exclude_processed_by,
         }
         body = success_list(page.bodies, count=page.count, filters=filters)
-        return json_response(body, headers=_SOURCE_HEADERS[page.source])
+        return body, _SOURCE_HEADERS[page.source]
 
     async def mark_processed(self) -> Response:
         """`POST /api/messages/mark-processed`"""
@@ -90,11 +97,15 @@ class MessageRoutes:
 
     async def seen(self, channel: str, message: str) -> Response:
         """`GET /v1/messages/{channel}/{message}/seen`"""
+        body, headers = await self.look(b"", channel, message)
+        return json_response(body, headers=headers)
+
+    async def look(self, _: bytes, channel: str, message: str) -> tuple[bytes, dict[str, str]]:
+        """The body of the answer whether one message was seen, and no headers of its own."""
         wanted = parse_seen_one(channel, message)
         seen = await self._in_time(self._reader.seen(wanted.channel, wanted.message_ids))
-        return json_response(
-            encode({"channel": wanted.channel, "message": str(wanted.message_ids[0]), "seen": bool(seen)})
-        )
+        facts = {"channel": wanted.channel, "message": str(wanted.message_ids[0]), "seen": bool(seen)}
+        return encode(facts), {}
 
     async def seen_many(self, channel: str) -> Response:
         """`POST /v1/messages/{channel}/seen`"""

@@ -1,7 +1,7 @@
 """What a request asks for: query strings and bodies turned into plain values, or a 400 that names the problem."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
@@ -80,7 +80,7 @@ def parse_list(query_string: bytes) -> ListQuery:
         statuses=statuses,
         sources=tuple(_storable("source", word) for word in _words(given.get("source", ""))),
         received_from=_moment(given, "from"),
-        received_to=_moment(given, "to"),
+        received_to=_to_the_end(_moment(given, "to")),
         search=None if search is None else _storable("search", search),
         deleted=_one_of(given, "includeDeleted", _BOOLEANS, False) or "deleted" in statuses,
         newest_first=_one_of(given, "sort", {"asc": False, "desc": True}, True),
@@ -299,6 +299,11 @@ def _channel(value: object, name: str = "channel") -> str:
     )
 
 
+def parse_channels(text: str, name: str) -> frozenset[int]:
+    """The ids in a comma list; at least one. name: of the parameter. Raises BadRequest."""
+    return frozenset(int(_channel(word, name)) for word in _words(text) or ("",))
+
+
 def _words(text: str) -> tuple[str, ...]:
     """A comma list, each word once."""
     return tuple(dict.fromkeys(word for part in text.split(",") if (word := part.strip())))
@@ -342,6 +347,11 @@ def _moment(given: dict[str, str], name: str) -> datetime | None:
         raise BadRequest(
             f'"{name}" must be a time like "2025-03-01T12:00:00Z" or a day, not {_show(text)}'
         ) from None
+
+
+def _to_the_end(moment: datetime | None) -> datetime | None:
+    """The last moment that consumers, who see milliseconds, read as this one."""
+    return None if moment is None else moment + timedelta(microseconds=999 - moment.microsecond % 1000)
 
 
 def _name(parameter: str, value: object) -> str:

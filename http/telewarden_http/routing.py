@@ -15,6 +15,9 @@ View = Callable[..., Awaitable[Response]]
 PRINCIPAL: Final = "telewarden.principal"
 """Key of the ASGI scope under which the Principal of a request is."""
 
+RAISED: Final = "telewarden.raised"
+"""Key of the ASGI scope of an error that is to be answered as if the route's view had raised it."""
+
 _PLACEHOLDER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 
 
@@ -67,17 +70,26 @@ def register(app: Quart, route: Route, guard: Keyring) -> None:
     template, scope_needed = route.template, route.scope
 
     async def guarded(**arguments: str) -> Response:
-        scope = cast(dict[str, Any], request.scope)
-        scope[ROUTE] = template
-        if scope_needed is not None:
-            principal = guard.admit(scope["headers"])
-            scope[PRINCIPAL] = principal
-            principal.needs(scope_needed)
+        facts = cast(dict[str, Any], request.scope)
+        if (raised := facts.get(RAISED)) is not None:
+            raise raised
+        admit(facts, template, scope_needed, guard)
         return await route.view(**arguments)
 
     app.add_url_rule(
         route.rule, endpoint=f"{route.method} {route.rule}", view_func=guarded, methods=[route.method]
     )
+
+
+def admit(facts: dict[str, Any], template: str, needed: Scope | None, guard: Keyring) -> None:
+    """What stands before every view. facts: the ASGI scope of the request, which notes the route and who asks.
+
+    Raises KeyMissing, KeyWrong, ScopeMissing.
+    """
+    facts[ROUTE] = template
+    if needed is not None:
+        principal = facts[PRINCIPAL] = guard.admit(facts["headers"])
+        principal.needs(needed)
 
 
 def principal() -> Principal:

@@ -28,7 +28,7 @@ from telewarden_http.protocols import (
     SyncRequest,
     UnprocessedQuery,
 )
-from telewarden_http.server import serve
+from telewarden_http.server import open_connections, serve
 from telewarden_http.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ class Api:
         async with anyio.create_task_group() as group:
             group.start_soon(run)
             await bound.wait()
-            yield Served(ports[0], stop, ended)
+            yield Served(ports[0], stop, ended, self.app)
             stop.set()
 
 
@@ -240,6 +240,13 @@ class Served:
     port: int
     stop: anyio.Event
     ended: anyio.Event
+    app: Quart
+
+    async def until_connections(self, count: int) -> None:
+        """Until so many connections are open."""
+        with anyio.fail_after(10):
+            while open_connections(self.app) != count:
+                await anyio.sleep(0.005)
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(

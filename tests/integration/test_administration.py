@@ -13,7 +13,7 @@ from support.operator import WORKERS, ask
 from support.serving import serving_process
 from support.stacks import consumer, polled
 from telewarden.sandbox.exercise import daemon_running
-from telewarden.sandbox.stack import Stack, start_stack
+from telewarden.sandbox.stack import CONSUMER, Stack, start_stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -24,6 +24,8 @@ ROUTES = (
     ("DELETE", "channels/-1001"),
     ("GET", "workers"),
     ("POST", "workers/writer/restart"),
+    ("GET", "consumers"),
+    ("DELETE", "consumers/tests"),
     ("GET", "cache"),
     ("GET", "journal"),
     ("GET", "poison"),
@@ -40,7 +42,7 @@ ROUTES = (
 
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    settings = {
+    settings: dict[str, dict[str, object]] = {
         "http": {"gateway_token": ADMIN_KEY},
         "testing": {"worker_faults": True, "restarts": 1000},
         "telegram": {"first_read": "now", "requests_per_s": 100.0},
@@ -161,7 +163,19 @@ async def test_the_overview_shows_a_post_and_what_comes_of_it(stack: Stack, admi
     assert seen["cache"]["trusted"] is True
     assert seen["telegram"]["connected"] is True
     assert seen["database"] == {"up": True, "problem": None}
-    assert seen["consumers"] == []
+
+
+async def test_consumers_are_listed_with_their_lag_and_dropped(stack: Stack, admin: Admin) -> None:
+    async with consumer(stack) as client:
+        assert (await client.get("/v1/messages")).json() == {"messages": []}
+    await stack.control.post(stack.channel_ids[0], "for the consumer")
+    found = await admin.until("consumers", lambda seen: seen["consumers"][0]["lag"]["waiting"] == 1)
+    assert [each["name"] for each in found["consumers"]] == [CONSUMER]
+    seen = await admin.until("overview", lambda now: now["consumers"] and now["consumers"][0]["waiting"] == 1)
+    assert (seen["consumers"][0]["name"], seen["consumers"][0]["dead"]) == (CONSUMER, 0)
+    assert await admin.ask("DELETE", f"consumers/{CONSUMER}", status=204) is None
+    assert "There is no consumer" in await admin.ask("DELETE", f"consumers/{CONSUMER}", status=404)
+    assert await admin.ask("GET", "consumers") == {"consumers": []}
 
 
 async def test_a_look_serves_everybody_who_looks(stack: Stack, admin: Admin) -> None:

@@ -188,6 +188,23 @@ async def test_an_id_in_two_channels_is_ambiguous(pipeline: Pipeline, servers: S
             assert await other.poll(), "the other one waits"
 
 
+async def test_an_id_that_waits_in_one_channel_and_is_not_stored_yet_in_another_is_ambiguous(
+    pipeline: Pipeline, servers: Servers
+) -> None:
+    async with pipeline.running("redis", "warmer"):
+        async with pipeline.running("writer"):
+            await pipeline.accept([post(1, "here")])
+            await pipeline.flushed()
+        await pipeline.accept([post(1, "there, not stored yet", OTHER)])
+        await pipeline.trusted()
+        async with serving(servers.dsn, servers.cache_url) as other:
+            with pytest.raises(AmbiguousMessage):
+                await other.acknowledge(1)
+            assert await other.acknowledge(1, channel=OTHER) == 1
+            assert await other.acknowledge(1, channel=OTHER) == 0, "it is done, though not stored yet"
+            assert await other.acknowledge(1) == 1, "now it waits in one channel alone"
+
+
 async def test_an_answer_that_was_lost_before_the_cache_heard_is_made_good(
     pipeline: Pipeline, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,7 +137,7 @@ def _words(post: Posted, merged: State | None) -> list[Posted | Edited]:
     is done with already."""
     if merged is None or merged.content is None or not merged.pending:
         return []
-    certain = msgspec.structs.replace(post, new=True)
+    certain = msgspec.structs.replace(post, new=True, vouched=True)
     if merged.version <= post.version:
         return [certain]
     return [certain, Edited(*merged.key, merged.content, merged.version, merged.updated_at_us)]

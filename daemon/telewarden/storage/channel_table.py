@@ -122,16 +122,25 @@ class ChannelTable:
             await connection.execute(statement("channel_wish"), removed.channel_id, Wanted.REMOVED.value)
         return removed
 
-    async def served(self) -> list[int]:
-        """Which channels may be polled."""
+    async def served(self) -> dict[int, str]:
+        """Which channels may be polled, and how they are called; empty where that is not known."""
         async with self._database.reading() as connection:
-            return [row["channel_id"] for row in await connection.fetch(statement("served_channels"))]
+            rows = await connection.fetch(statement("served_channels"))
+        return {row["channel_id"]: row["label"] for row in rows}
 
     async def wishes(self) -> list[Wish]:
         """What is still to be done by the process that takes in."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(statement("channel_wishes"))
         return [Wish(row["channel_id"], Wanted(row["wanted"]), row["wish"], row["label"]) for row in rows]
+
+    async def added(self) -> dict[int, Intake]:
+        """The channels that were added to those of the settings, as they were written down."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(statement("channels_added"))
+        return {
+            row["channel_id"]: Intake(row["label"], row["is_active"], is_configured=False) for row in rows
+        }
 
     async def settle(self, done: Sequence[Wish], served: Mapping[int, Intake]) -> list[int]:
         """Write down that these wishes are done, and which channels are served now.

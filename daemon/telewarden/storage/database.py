@@ -30,6 +30,9 @@ _LIST_S = 1.5
 """How long a page of a list may take, in seconds; and how long counting the rest may take besides: a third of that."""
 _CLOSE_S = 1.0
 _ROLLUPS_S = 300.0
+_LEASE_S = 5.0
+"""How long handing something to a consumer may take, in seconds; those of one consumer wait for each other."""
+_LEASE_POOL = 4
 
 
 class DatabaseUnavailable(Exception):
@@ -78,14 +81,16 @@ class Database:
         reader: asyncpg.Pool[asyncpg.Record],
         writer: asyncpg.Pool[asyncpg.Record],
         lister: asyncpg.Pool[asyncpg.Record],
+        leaser: asyncpg.Pool[asyncpg.Record],
         *,
         timeout_s: float,
         upgrade: Callable[[], Awaitable[object]] | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reader, self._writer, self._lister = reader, writer, lister
+        self._reader, self._writer, self._lister, self._leaser = reader, writer, lister, leaser
         self._timeout_s = timeout_s
         self._turns = anyio.Semaphore(max(1, reader.get_max_size() - 1), fast_acquire=True)
+        self._lease_turns = anyio.Semaphore(leaser.get_max_size(), fast_acquire=True)
         self._upgrade = upgrade
         self._upgrading = anyio.Lock()
         self._clock_s = clock_s
@@ -120,6 +125,15 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def leasing(self) -> AsyncIterator[Connection]:
+        """A connection for a consumer's leases, of a pool of their own: they wait for each other, and polls for none of
+        them. Fails at once while the breaker is open."""
+        if not self.breaker.allows(self._clock_s()):
+            raise DatabaseUnavailable(f"the database is down ({self.breaker.last_error})")
+        async with self._lease_turns, self._using(self._leaser, _LEASE_S) as connection:
+            yield connection
+
+    @asynccontextmanager
     async def _using(
         self, pool: asyncpg.Pool[asyncpg.Record], within_s: float | None = None
     ) -> AsyncIterator[Connection]:
@@ -144,10 +158,17 @@ class Database:
             raise
         except UNAVAILABLE as error:
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            if pool is self._reader or (
-                pool is self._writer and isinstance(error, OSError | asyncpg.PostgresConnectionError)
+            if (
+                pool is self._reader
+                or (pool is self._writer and isinstance(error, OSError | asyncpg.PostgresConnectionError))
+                or (
+                    pool is self._leaser
+                    and isinstance(error, OSError | asyncpg.PostgresConnectionError)
+                    and not isinstance(error, TimeoutError)
+                )
             ):
-                # A statement of the writer that failed says nothing of the polls; a list that took too long neither.
+                # A statement of the writer that failed says nothing of the polls; a list that took too long neither,
+                # nor a consumer that waited too long for its own other calls.
                 self.breaker.broke(self._clock_s(), text)
             raise DatabaseUnavailable(f"the database does not answer ({text})") from error
         else:
@@ -342,7 +363,7 @@ async def open_database(
         )
 
     reader, writer = await pool(reader_pool, _POLL_S), await pool(writer_pool, statement_timeout_s)
-    lister = await pool(1, _LIST_S)
+    lister, leaser = await pool(1, _LIST_S), await pool(_LEASE_POOL, _LEASE_S)
     try:
         if auto_migrate:
             try:
@@ -354,13 +375,14 @@ async def open_database(
             reader,
             writer,
             lister,
+            leaser,
             timeout_s=connect_timeout_s,
             upgrade=(lambda: upgrade(dsn, timeout_s=connect_timeout_s)) if auto_migrate else None,
         )
     finally:
         # asyncpg gives connections back in tasks of its own: cut off at once, they would end with errors nobody sees.
         with anyio.move_on_after(_CLOSE_S, shield=True):
-            for each in (reader, writer, lister):
+            for each in (reader, writer, lister, leaser):
                 await each.close()
-        for each in (reader, writer, lister):
+        for each in (reader, writer, lister, leaser):
             each.terminate()

@@ -14,7 +14,7 @@ from telewarden_supervisors import WorkerContext
 
 log = structlog.get_logger(__name__)
 
-LOOK_S = 2.0
+LOOK_S = 1.0
 """How often the database is looked at, in seconds."""
 
 
@@ -55,6 +55,11 @@ class ChannelReader:
         self._configured = tuple(configured)
         self._served = dict.fromkeys(self._configured)
         self.served = LiveIds(lambda: self._served)
+        self._labels: dict[int, str] = {}
+
+    def label(self, channel_id: int) -> str:
+        """How a channel is called; empty where that is not known."""
+        return self._labels.get(channel_id, "")
 
     def configure(self, configured: Sequence[int]) -> None:
         """The settings name other channels now."""
@@ -64,7 +69,8 @@ class ChannelReader:
 
     async def look(self) -> None:
         """Look now. Raises DatabaseUnavailable; then those that were found stay."""
-        self._served = dict.fromkeys((*self._configured, *await self._table.served()))
+        self._labels = await self._table.served()
+        self._served = dict.fromkeys((*self._configured, *self._labels))
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""

@@ -358,6 +358,10 @@ class Listener:
         """What Telegram told of a channel when it was asked for all of them; nothing where that is not known."""
         return self._places.get(channel_id, Place(0, 0))
 
+    def label(self, channel_id: int) -> str:
+        """A channel's name on Telegram; empty where that is not known."""
+        return self.place(channel_id).title
+
     def title(self, channel_id: int) -> str:
         """A channel's name on Telegram; its id where that is not known."""
         return self.place(channel_id).title or str(channel_id)

@@ -10,9 +10,10 @@ create table telegram_gateway.channel_intake (
     wish bigint not null default 0
 );
 
--- Until the process that takes in has looked: what was served goes on to be.
-insert into telegram_gateway.channel_intake (channel_id, is_served)
-select channel_id, is_active from telegram_gateway.channels;
+-- Until the process that takes in has looked: what was served goes on to be, and counts as the settings' own, so that
+-- what an old gateway left is not taken in by itself.
+insert into telegram_gateway.channel_intake (channel_id, is_served, is_configured)
+select channel_id, is_active, true from telegram_gateway.channels;
 
 -- The daemon deletes no rows itself; this it may.
 create function telegram_gateway.remove_channel(row_id bigint) returns void language sql
