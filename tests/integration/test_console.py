@@ -13,7 +13,8 @@ import pytest
 
 from support.browser import Browser, start_browser
 from support.operator import ask, workers
-from telewarden.sandbox.stack import Stack, start_stack
+from support.stacks import consumer
+from telewarden.sandbox.stack import CONSUMER, Stack, start_stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -129,6 +130,19 @@ async def test_it_shows_each_worker_and_channel_and_says_that_all_is_well(consol
 async def test_a_post_is_shown_without_anybody_doing_anything(console: Console) -> None:
     await console.stack.control.post(console.stack.channel_ids[0], "BUY at 2651.40")
     await console.shown("BUY at 2651.40", "#messages", seconds=10)
+
+
+async def test_a_consumer_is_shown_with_what_waits_for_it(console: Console) -> None:
+    async with consumer(console.stack) as client:
+        assert (await client.get("/v1/messages")).status_code == 200
+        await console.stack.control.post(console.stack.channel_ids[0], "for the consumer")
+        answer = await client.get("/v1/messages", params={"wait": "20"})
+    assert [each["message"]["text"] for each in answer.json()["messages"]] == ["for the consumer"]
+    await console.browser.until(
+        "const cells = document.querySelector('#consumers tr').children;"
+        "return cells[0].innerText === arguments[0] && cells[2].innerText === '1'",
+        CONSUMER,
+    )
 
 
 async def test_a_worker_that_was_killed_is_seen_to_come_back_with_its_history(console: Console) -> None:
