@@ -62,7 +62,7 @@ class _Entry:
 
 
 class Jobs:
-    """Implements JobKeeper; the worker of that name runs them. changed: fires when one may have become due."""
+    """Implements JobKeeper; the worker of that name runs them. changed: fires when one is in another state."""
 
     def __init__(self, carry_out: CarryOut, clock_us: Callable[[], int] = wall_clock_us) -> None:
         self._carry_out, self._clock_us = carry_out, clock_us
@@ -129,6 +129,7 @@ class Jobs:
         entry = self._entry(id_)
         entry.state, entry.started_us = JobState.RUNNING, self._clock_us()
         task_status.started()
+        self.changed.fire()
         outcome, error = JobState.CANCELLED, None
         try:
             with anyio.CancelScope() as entry.scope:

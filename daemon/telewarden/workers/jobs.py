@@ -1,6 +1,7 @@
 """The worker that runs jobs: each in its one task group, a few at a time."""
 
 import anyio
+import anyio.lowlevel
 
 from telewarden.jobs import Jobs
 from telewarden_supervisors import WorkerContext
@@ -21,6 +22,8 @@ class JobsWorker:
         async with anyio.create_task_group() as tasks:
             while True:
                 ctx.beat()
+                # What ends because this worker is stopped makes no room for another one.
+                await anyio.lowlevel.checkpoint_if_cancelled()
                 while (due := jobs.next_due()) is not None:
                     await tasks.start(jobs.run, due)
                 ctx.status(f"{jobs.running} run, {jobs.queued} wait")
