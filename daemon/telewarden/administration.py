@@ -42,6 +42,7 @@ from telewarden.storage.database import Database
 from telewarden.storage.journal import Journal
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.shared_cache import SharedCache
+from telewarden.storage.signal import Signal
 from telewarden.store_admin import IngestStores, ServingStores
 from telewarden.telegram.intake import TelegramState
 from telewarden.tree import SERVING
@@ -62,7 +63,7 @@ from telewarden_http.v1.overview_protocols import ConsumerView
 from telewarden_supervisors import Supervisor
 
 _SELDOM_S = 3.0
-_MESSAGES_S = 0.8
+_MESSAGES_S = 0.3
 _POLL_ROUTE = "/api/messages/unprocessed"
 
 
@@ -121,9 +122,9 @@ class Common:
             return Pulse(counters, {POLL: polls}, time.monotonic)
         return Pulse({**counters, RECEIVED: received}, {POLL: polls, POST: posts}, time.monotonic)
 
-    def looked_at(self, looking: Looking) -> OverviewRoutes:
-        """The overview's routes."""
-        return OverviewRoutes(Overviews(looking.look, self.history))
+    def looked_at(self, looking: Looking, news: Signal | None = None) -> OverviewRoutes:
+        """The overview's routes. news: fires when there may be new messages."""
+        return OverviewRoutes(Overviews(looking.look, self.history, news=news))
 
     def stored(self) -> Sequence[Routes]:
         """Routes about what the database keeps, the same in both roles."""
@@ -205,7 +206,7 @@ def ingest_administration(common: Common, parts: IngestParts) -> IngestAdministr
         AdministrationRoutes(tree, channels, stores, common.answer_timeout_s),
         JobRoutes(jobs),
         *common.stored(),
-        common.looked_at(looking),
+        common.looked_at(looking, parts.journal.changed),
     ]
     return IngestAdministration(groups, pulse, jobs)
 

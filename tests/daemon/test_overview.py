@@ -12,6 +12,7 @@ from telewarden.history import History
 from telewarden.lately import Lately
 from telewarden.overview import Overviews
 from telewarden.storage.database import DatabaseUnavailable
+from telewarden.storage.signal import Signal
 from telewarden_http.v1.overview_protocols import Overview
 from telewarden_supervisors import ChildStarted
 
@@ -26,9 +27,12 @@ class World:
     now_s: float = 0.0
     made: int = 0
     history: History = field(default_factory=History)
+    news: Signal = field(default_factory=Signal)
 
     def __post_init__(self) -> None:
-        self.overviews = Overviews(self.look, self.history, each_s=self.each_s, clock_s=lambda: self.now_s)
+        self.overviews = Overviews(
+            self.look, self.history, news=self.news, each_s=self.each_s, clock_s=lambda: self.now_s
+        )
 
     async def look(self) -> Overview:
         await anyio.lowlevel.checkpoint()
@@ -117,3 +121,21 @@ async def test_what_a_store_says_is_remembered_for_a_while_and_not_for_long() ->
             await lately.look()
         seen.append(lately.value)
     assert seen == [1, 1, 2, None, 3, None]
+
+
+async def test_new_messages_call_for_a_look_soon() -> None:
+    world = World()
+    seen: list[int] = []
+    with world.overviews.looking() as looks:
+        assert made(await looks.next()) == 1
+
+        async def look() -> None:
+            seen.append(made(await looks.next()))
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(look)
+                await anyio.wait_all_tasks_blocked()
+                assert seen == []
+                world.news.fire()
+    assert seen == [2]
