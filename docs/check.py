@@ -37,7 +37,12 @@ _COMMAND = re.compile(r"(?<![\w/=.-])(?:[\w./-]*/bin/)?telewarden((?: +(?:--)?[a
 _TARGET = re.compile(r"(?<![\w/.-])make ([a-z]+)")
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 _METRIC = re.compile(r'"((?:telegram|telewarden|gateway)_[a-z_]+)"')
-_METRIC_SOURCES = ("daemon/telewarden/metrics.py", "http/telewarden_http/metrics.py")
+_METRIC_SOURCES = (
+    "daemon/telewarden/metrics.py",
+    "daemon/telewarden/feed_metrics.py",
+    "daemon/telewarden/consumer_metrics.py",
+    "http/telewarden_http/metrics.py",
+)
 
 
 def settings_tables() -> str:

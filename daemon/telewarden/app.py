@@ -1,27 +1,37 @@
 """Composition root: settings in, supervision tree out. The only place that wires the parts together."""
 
-import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 import structlog
 from prometheus_client import CollectorRegistry
 
 from telewarden import logs
+from telewarden.acknowledged import CountedAcknowledger
+from telewarden.administration import Common, IngestParts, ingest_administration
 from telewarden.backfill import Backfiller
 from telewarden.cache_admin import CacheAdmin
 from telewarden.channel_admin import ChannelAdmin
+from telewarden.channel_handover import ChannelHandover
 from telewarden.channels import ChannelSet
+from telewarden.consumer_metrics import ConsumerMetrics
+from telewarden.consumer_wakes import WindowWakes, stored_in
 from telewarden.control import ControlServer, socket_path
 from telewarden.failpoints import FailPoint
 from telewarden.fault_injection import WorkerFaults
+from telewarden.feed_metrics import FeedMetrics
+from telewarden.gateway import IngestGateway
 from telewarden.health import Health
+from telewarden.history import History
+from telewarden.http_channels import HttpChannels
 from telewarden.metrics import CacheErrors, DaemonMetrics, IntakeLags
 from telewarden.notify import Notifier
-from telewarden.reload import Reloaded, Reloader
-from telewarden.serving import LOOP_TURN_S, Daemon, log_blocked_loop, make_server
+from telewarden.processes import serve_by_processes
+from telewarden.reload import Reloader
+from telewarden.running import EXIT_GAVE_UP, EXIT_UNUSABLE, Daemon, supervise
+from telewarden.serving import LOOP_TURN_S, log_blocked_loop, make_server
 from telewarden.settings import ROLE_API, Settings
 from telewarden.storage.acknowledger import JournalAcknowledger
 from telewarden.storage.answers import Answers
@@ -29,6 +39,12 @@ from telewarden.storage.cache_keys import CacheKeys
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.cache_verify import CacheVerifier
 from telewarden.storage.changer import JournalChanger
+from telewarden.storage.channel_table import ChannelTable
+from telewarden.storage.consumers import DatabaseConsumers
+from telewarden.storage.feed import WindowedFeed
+from telewarden.storage.feed_store import FeedStore
+from telewarden.storage.feed_window import FeedWindow
+from telewarden.storage.handed_over import take_over
 from telewarden.storage.journal_file import JournalDamaged, JournalError
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
@@ -44,31 +60,30 @@ from telewarden.tree import CACHE, INTAKE, SERVING, TreeShape
 from telewarden.verify import Verifier
 from telewarden.workers.api import ApiWorker
 from telewarden.workers.channels import ChannelWriter
+from telewarden.workers.feed import JournalFeed
 from telewarden.workers.health import HealthWorker
+from telewarden.workers.jobs import JobsWorker
 from telewarden.workers.listener import Listener
 from telewarden.workers.redis import RedisWorker
 from telewarden.workers.upkeep import UPKEEP_S, Upkeep
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
 from telewarden_http.app import create_app
+from telewarden_http.channels import ChannelRoutes
+from telewarden_http.gateway import GatewayRoutes
+from telewarden_http.v1.consumers import ConsumerRoutes
+from telewarden_http.v1.feed import FeedRoutes
+from telewarden_http.v1.feed_protocols import FeedChannel
 from telewarden_supervisors import (
     AnySpec,
     ChildSpec,
     LoopWatch,
     Supervisor,
-    SupervisorGaveUp,
     Worker,
     leaves,
 )
 
 log = structlog.get_logger(__name__)
-
-EXIT_UNUSABLE = 2
-"""The operator has to change something first: settings, another process, a file."""
-EXIT_GAVE_UP = 70
-"""The root supervisor gave up (EX_SOFTWARE); a service manager should start a fresh process."""
-
-_STOP_S = 9.0
 
 
 def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
@@ -78,7 +93,7 @@ def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
     """
     logs.configure(settings.log.level, settings.log.format)
     if settings.role == ROLE_API:
-        return _turn(_serve, settings, read_again)
+        return _turn(serve_by_processes if settings.http.workers > 1 else _serve, settings, read_again)
     try:
         lock = SessionLock(settings.session_file)
     except SessionInUse as error:
@@ -107,7 +122,8 @@ async def _serve(settings: Settings, read_again: Callable[[], Settings]) -> int:
             print(f"telewarden: {refused}", file=sys.stderr)  # noqa: T201
             return EXIT_UNUSABLE
         async with open_shared_stores(settings) as stores:
-            return await _supervise(make_server(settings, stores, notifier), settings, read_again)
+            daemon = make_server(settings, stores, notifier)
+            return await supervise(daemon, Reloader(settings, read_again, daemon.takers))
     finally:
         notifier.close()
 
@@ -125,7 +141,8 @@ async def _main(settings: Settings, read_again: Callable[[], Settings]) -> int:
                 if refused is not None:
                     print(f"telewarden: {refused}", file=sys.stderr)  # noqa: T201
                     return EXIT_UNUSABLE
-                return await _supervise(make_daemon(settings, stores, notifier), settings, read_again)
+                daemon = make_daemon(settings, stores, notifier)
+                return await supervise(daemon, Reloader(settings, read_again, daemon.takers))
     except* JournalDamaged as group:
         for error in leaves(group):
             print(f"telewarden: {error}; a fresh process saves what is good", file=sys.stderr)  # noqa: T201
@@ -165,7 +182,9 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         on_answer=answers.answered,
         on_seen=answers.settled,
     )
-    acknowledger = JournalAcknowledger(journal, database, sync, channel_ids=channels.served)
+    acknowledger = CountedAcknowledger(
+        JournalAcknowledger(journal, database, sync, channel_ids=channels.served)
+    )
     writer = Writer(
         journal,
         database,
@@ -179,6 +198,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     registry.register(metrics)
     if cache is not None:
         registry.register(CacheErrors(cache))
+    lags = IntakeLags(registry)
     listener = Listener(
         TelethonFeed(client_settings(settings), request_timeout_s=settings.telegram.request_timeout_s),
         journal,
@@ -186,21 +206,32 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         telegram,
         channels,
         intake_settings(settings),
-        IntakeLags(registry),
+        lags,
     )
-    app = create_app(
-        reader=reader,
-        acknowledger=acknowledger,
-        changer=JournalChanger(journal, reader),
-        synchroniser=ListenerSynchroniser(
-            lambda: listener.reader, lambda: list(channels.taken_in), listener.title
-        ),
-        health=health,
-        settings=api_settings(settings),
-        registry=registry,
+    table = ChannelTable(database)
+    handover = ChannelHandover(channels, table, lost_cache)
+    http_channels = HttpChannels(table, handover.meet)
+    gateway = IngestGateway(database, channels.served, telegram, settings.session_file)
+    http_settings = api_settings(settings)
+    answer_s = http_settings.answer_timeout_s
+    consumers = DatabaseConsumers(database)
+    registry.register(ConsumerMetrics(consumers.counts))
+    window = FeedWindow()
+    feed = WindowedFeed(
+        window,
+        FeedStore(database),
+        served=channels.served,
+        described=lambda: [
+            FeedChannel(
+                channel, channels.name_of(channel) or listener.label(channel), channel in channels.taken_in
+            )
+            for channel in channels.served
+        ],
     )
-    api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
-    health_worker = HealthWorker(health, database, journal, notifier)
+    registry.register(FeedMetrics(feed, window))
+    follower = JournalFeed(
+        window, FeedStore(database), journal, cache, take_over=partial(take_over, database, journal)
+    )
     faults = WorkerFaults() if settings.testing.worker_faults else None
     shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
 
@@ -233,13 +264,64 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         lambda: listener.asking, journal, database, telegram, lambda: listener.settings.requests_per_s
     )
     admin = ChannelAdmin(channels, listener, journal, telegram, lost_cache)
+    history = History()
+    synchroniser = ListenerSynchroniser(
+        lambda: listener.reader, lambda: list(channels.taken_in), listener.title
+    )
+    shelf = PoisonShelf(database, journal)
+    administration = ingest_administration(
+        Common(
+            supervisor=lambda: supervisor,
+            history=history,
+            health=health,
+            registry=registry,
+            database=database,
+            keeper=http_channels,
+            consumers=consumers,
+            answers=answers,
+            acknowledged=lambda: acknowledger.count + consumers.counts.acknowledged,
+            answer_timeout_s=answer_s,
+        ),
+        IngestParts(
+            journal=journal,
+            cache=cache,
+            sync=sync,
+            telegram=telegram,
+            channels=channels,
+            lags=lags,
+            channel_admin=admin,
+            cache_admin=cache_admin,
+            shelf=shelf,
+            verifier=verifier,
+            backfiller=backfiller,
+            synchroniser=synchroniser,
+        ),
+    )
+    app = create_app(
+        reader=reader,
+        acknowledger=acknowledger,
+        changer=JournalChanger(journal, reader),
+        synchroniser=synchroniser,
+        health=health,
+        settings=http_settings,
+        registry=registry,
+        groups=[
+            ChannelRoutes(http_channels, answer_s),
+            GatewayRoutes(gateway, http_channels, health, registry, answer_s),
+            FeedRoutes(feed, answer_s),
+            ConsumerRoutes(consumers, WindowWakes(window, consumers.returned, stored=stored_in(journal))),
+            *administration.groups,
+        ],
+    )
+    api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
+    health_worker = HealthWorker(health, database, journal, notifier, administration.pulse.beat)
     control = ControlServer(
         socket_path(settings),
         lambda: supervisor,
         verifier,
         admin,
         backfiller,
-        PoisonShelf(database, journal),
+        shelf,
         faults,
         cache_admin,
     )
@@ -248,19 +330,21 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     )
     children += [
         worker("writer", writer.run, heartbeat_s=60.0),
-        worker("channels", ChannelWriter(channels, database).run, heartbeat_s=60.0),
+        worker("channels", ChannelWriter(handover).run, heartbeat_s=60.0),
+        worker("feed", follower.run, heartbeat_s=60.0),
         shape.part(SERVING, [worker("api", api.run, heartbeat_s=30.0)]),
         shape.part(INTAKE, [worker("listener", listener.run, heartbeat_s=120.0)]),
         worker("upkeep", upkeep.run, heartbeat_s=UPKEEP_S),
         worker("health", health_worker.run, heartbeat_s=30.0),
         worker("loop-watch", LoopWatch(LOOP_TURN_S, log_blocked_loop), heartbeat_s=30.0),
         worker("control", control.run, heartbeat_s=30.0),
+        worker("jobs", JobsWorker(administration.jobs).run, heartbeat_s=30.0),
     ]
     supervisor = Supervisor(
         "telewarden",
         children,
         intensity=shape.intensity,
-        subscribers=[logs.log_supervision, metrics.count_restart],
+        subscribers=[logs.log_supervision, metrics.count_restart, history.note],
     )
     health.supervisor = metrics.supervisor = supervisor
     return Daemon(
@@ -304,54 +388,3 @@ def client_settings(settings: Settings) -> ClientSettings:
             dialogs_s=telegram.dialogs_timeout_s,
         ),
     )
-
-
-async def _supervise(daemon: Daemon, settings: Settings, read_again: Callable[[], Settings]) -> int:
-    reloader = Reloader(settings, read_again, daemon.takers)
-    status = 0
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_on_signal, daemon)
-        tasks.start_soon(_reload_on_signal, daemon, reloader)
-        try:
-            await daemon.supervisor.run()
-        except SupervisorGaveUp as error:
-            log.critical("gave_up", error=str(error))
-            status = EXIT_GAVE_UP
-        tasks.cancel_scope.cancel()
-    log.info("stopped", exit_status=status)
-    return status
-
-
-async def _stop_on_signal(daemon: Daemon) -> None:
-    """The first signal stops in order; a second one, or too slow a stop, ends the process at once.
-
-    That is safe too: whatever was answered or accepted is on disk.
-    """
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            log.info("stopping", signal=signal.Signals(number).name)
-            daemon.notifier.stopping("stopping")
-            daemon.supervisor.request_stop(signal.Signals(number).name)
-            break
-        with anyio.move_on_after(_STOP_S):
-            async for number in signals:
-                log.warning("ending_at_once", signal=signal.Signals(number).name)
-                break
-    os._exit(1)
-
-
-async def _reload_on_signal(daemon: Daemon, reloader: Reloader) -> None:
-    """SIGHUP reads the settings again. Repeated ones are one: all that comes meanwhile is in what is read."""
-    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
-        async for _ in signals:
-            daemon.notifier.reloading("reading the settings again")
-            reloaded = reloader.reload()
-            if daemon.health.told_ready:
-                daemon.notifier.ready(_reload_status(reloaded))
-
-
-def _reload_status(reloaded: Reloaded | None) -> str:
-    if reloaded is None:
-        return "the settings are unusable, the old ones stay; see the log"
-    left = f"; need a restart: {', '.join(reloaded.left)}" if reloaded.left else ""
-    return f"settings changed: {', '.join(reloaded.taken) or 'none'}{left}"

@@ -69,6 +69,12 @@ class ChannelSet:
         """The channels that this daemon takes in, or has taken in at some time."""
         return {*self._served, *self._journal.channels}
 
+    @property
+    def may_have_forgotten(self) -> bool:
+        """The journal is a new one, or was damaged: channels may have been added that it does not know."""
+        journal = self._journal
+        return journal.salvaged is not None or not (journal.channels or journal.registered)
+
     def is_configured(self, channel_id: int) -> bool:
         """It is one of the settings' own."""
         return channel_id in self._configured
@@ -79,7 +85,7 @@ class ChannelSet:
         entry = self._journal.registered.get(channel_id)
         if entry is None or not entry.added:
             return self.first_read
-        return int(entry.start) if entry.start.isdigit() else entry.start
+        return int(entry.start) if entry.start.isdecimal() else entry.start
 
     def name_of(self, channel_id: int) -> str:
         """How it was called when it was added; empty where that is not known."""
@@ -146,7 +152,7 @@ class ChannelSet:
 def check_start(text: str) -> str:
     """A start as it is kept. Raises ChannelRefused for what is none."""
     text = text.strip().lower()
-    if text in (NOW, ALL) or (text.isdigit() and 0 < int(text) <= 1_000_000):
+    if text in (NOW, ALL) or (text.isdecimal() and 0 < int(text) <= 1_000_000):
         return text
     try:
         date_of(text)

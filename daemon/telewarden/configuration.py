@@ -21,6 +21,8 @@ PREFIX, DELIMITER = "TELEWARDEN_", "__"
 HIDDEN = "(hidden)"
 _LIST = re.compile(r"^\s*[\[{]")
 _NOT_SETTINGS = ("TELEWARDEN_CONFIG", "TELEWARDEN_REQUIRE", "TELEWARDEN_CHAOS", "TELEWARDEN_TEST_")
+KEY_VARIABLE = "TELEWARDEN_KEY"
+"""The key of the commands that ask the API; no setting of the daemon."""
 _NAME = re.compile(r"[a-z_]+(\.[A-Za-z0-9_-]+){0,2}")
 COMMAND_LINE = "command line"
 
@@ -218,7 +220,7 @@ def _read_credentials(found: _Sources, environment: Mapping[str, str]) -> None:
 
 def _read_environment(found: _Sources, environment: Mapping[str, str]) -> None:
     for variable, value in environment.items():
-        if not variable.startswith(PREFIX) or variable.startswith(_NOT_SETTINGS):
+        if not variable.startswith(PREFIX) or variable.startswith(_NOT_SETTINGS) or variable == KEY_VARIABLE:
             continue
         parts = variable.removeprefix(PREFIX).lower().split(DELIMITER)
         source = f"environment {variable}"

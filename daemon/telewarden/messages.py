@@ -61,7 +61,8 @@ class Content(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class Posted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="posted"):
     """A message was seen. new: certainly for the first time, so it may be served at once; otherwise the
-    database has to say whether it was inserted. version: see `State.version`."""
+    database has to say whether it was inserted. version: see `State.version`. vouched: it repeats an earlier one that
+    the database has inserted, and is new by its word."""
 
     channel_id: int
     message_id: int
@@ -69,6 +70,7 @@ class Posted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="posted
     version: int
     received_at_us: int
     new: bool
+    vouched: bool = False
 
 
 class Edited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="edited"):

@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -314,6 +315,15 @@ class HttpSettings(Section):
         None, description="token for the gateway's own administration"
     )
     body_limit_bytes: int = Field(1024 * 1024, ge=1024, description="larger request bodies are refused")
+    process_port: Annotated[int | None, Empty] = Field(
+        None,
+        ge=1,
+        le=65535 - 64,
+        description="first of the ports of 127.0.0.1 at which each of several processes answers by itself",
+    )
+    workers: int = Field(
+        1, ge=1, le=64, description="processes that share the port; more than 1 only with role api"
+    )
 
 
 class LogSettings(Section):
@@ -368,6 +378,16 @@ class Settings(Section):
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
     testing: TestingSettings = TestingSettings()
+
+    @field_validator("http")
+    @classmethod
+    def _several_processes_only_serve(cls, http: HttpSettings, info: ValidationInfo) -> HttpSettings:
+        if http.workers > 1 and info.data.get("role") == ROLE_ALL:
+            raise ValueError(
+                f"http.workers = {http.workers} needs role api: one process takes in, any number may serve beside it "
+                f"(telewarden run --role api --workers {http.workers}, on a port of its own)"
+            )
+        return http
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """The app: routes, who may use them, and what errors turn into."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
@@ -16,9 +17,11 @@ from werkzeug.exceptions import (
 from telewarden_http.auth import Keyring, Scope
 from telewarden_http.boundary import Boundary, internal_error, log_unexpected
 from telewarden_http.changes import ChangeRoutes
+from telewarden_http.console import ConsoleRoutes
 from telewarden_http.errors import ApiError, KeyMissing, KeysUnknown, TooManyRequests
-from telewarden_http.messages import MessageRoutes
 from telewarden_http.gate import Gate
+from telewarden_http.hot import HotRoute, HotRoutes
+from telewarden_http.messages import MessageRoutes
 from telewarden_http.metrics import ApiMetrics
 from telewarden_http.monitoring import MonitoringRoutes
 from telewarden_http.protocols import (
@@ -36,6 +39,7 @@ from telewarden_http.protocols import (
 from telewarden_http.responses import failure
 from telewarden_http.routing import Route, Routes, register
 from telewarden_http.settings import ApiSettings
+from telewarden_http.stopping import stopping_of
 from telewarden_http.sync import SyncRoute
 
 _SETTINGS = "TELEWARDEN_API"
@@ -71,7 +75,7 @@ def create_app(
     app.url_map.merge_slashes = False
 
     messages = MessageRoutes(reader, acknowledger, metrics, settings.answer_timeout_s)
-    changes = ChangeRoutes(changer, settings.answer_timeout_s)
+    changes = ChangeRoutes(changer, reader, settings.answer_timeout_s)
     monitoring = MonitoringRoutes(health, registry, settings.service)
     sync = SyncRoute(synchroniser)
     gate = app.extensions[_GATE] = Gate(Keyring(settings), settings)
@@ -92,10 +96,22 @@ def create_app(
         Route("GET", "/health/ready", monitoring.ready, watched),
         Route("GET", "/metrics", monitoring.metrics, watched),
     )
-    for route in (*contract, *(route for group in groups for route in group.routes())):
+    for route in (*contract, *(route for group in (ConsoleRoutes(), *groups) for route in group.routes())):
         register(app, route, gate)
     _answer_errors(app, settings)
-    app.asgi_app = Boundary(app.asgi_app, metrics)  # type: ignore[method-assign]
+    hot = (
+        HotRoute(
+            re.compile("/api/messages/unprocessed"), "/api/messages/unprocessed", messages.poll, Scope.READ
+        ),
+        HotRoute(
+            re.compile("/v1/messages/([^/]+)/([^/]+)/seen"),
+            "/v1/messages/{channel}/{message}/seen",
+            messages.look,
+            Scope.READ,
+        ),
+    )
+    routed = HotRoutes(app.asgi_app, gate, hot, send_timeout_s=settings.send_timeout_s)
+    app.asgi_app = Boundary(routed, metrics, stopping_of(app))  # type: ignore[method-assign]
     return app
 
 

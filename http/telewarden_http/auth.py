@@ -53,7 +53,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as the database has it. digest: of the whole key, by `key_digest`. expires_at_s: seconds since the epoch."""
+    """A key as the database has it. digest: of the whole key, by `key_digest`. expires_at_s: since the epoch."""
 
     id: str
     principal: Principal

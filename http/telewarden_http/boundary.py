@@ -20,9 +20,15 @@ from werkzeug.exceptions import HTTPException
 
 from telewarden_http.metrics import CLIENT_GONE, OTHER, ApiMetrics
 from telewarden_http.responses import failure_body
+from telewarden_http.stopping import Stopping
 
 ROUTE: Final = "telewarden.route"
 """Key of the ASGI scope under which a view leaves its route template for the metrics."""
+
+WAITED: Final = "telewarden.waited_s"
+"""Key of the ASGI scope under which a view leaves for how many seconds it waited because the client asked it to."""
+STREAMS: Final = "telewarden.streams"
+"""Key of the ASGI scope by which a view says that its answer goes on without end: what counts is when it begins."""
 
 _LINGER_S = 3.0
 _LINGER_BYTES = 64 * 1024 * 1024
@@ -31,11 +37,13 @@ _log = structlog.get_logger("telewarden_http")
 
 class Boundary:
     """ASGI middleware around the Quart app: the last catch for errors, metrics, and a polite end of
-    answers that are given before the request's body was read (RFC 9112, section 9.6)."""
+    answers that are given before the request's body was read (RFC 9112, section 9.6), and of connections when
+    the server stops."""
 
-    def __init__(self, app: Any, metrics: ApiMetrics) -> None:
+    def __init__(self, app: Any, metrics: ApiMetrics, stopping: Stopping) -> None:
         self._app = app
         self._metrics = metrics
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one ASGI connection scope."""
@@ -49,7 +57,7 @@ class Boundary:
 
     async def _serve(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         started = perf_counter()
-        exchange = _Exchange(receive, send)
+        exchange = _Exchange(receive, send, self._stopping if scope["http_version"] < "2" else None)
         scope["path"] = scope["path"] or "/"  # `GET ?x`: Quart expects a path to have a beginning
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -61,26 +69,44 @@ class Boundary:
         except Exception as error:  # noqa: BLE001 (no request may end without an answer)
             await exchange.answer(scope["path"], 500, internal_error(log_unexpected(error, scope)))
         finally:
+            facts = cast(dict[str, Any], scope)
+            ended = exchange.began if facts.get(STREAMS) and exchange.began else perf_counter()
             self._metrics.request(
                 scope["method"],
-                cast(dict[str, Any], scope).get(ROUTE, OTHER),
+                facts.get(ROUTE, OTHER),
                 CLIENT_GONE if exchange.status is None else str(exchange.status),
-                perf_counter() - started,
+                max(0.0, ended - started - facts.get(WAITED, 0.0)),
             )
 
 
 class _Exchange:
-    """One request and its answer: remembers the status, and whether the body has been received to its end."""
+    """One request and its answer: remembers the status, and whether the body has been received to its end.
 
-    __slots__ = ("_body_bytes", "_body_ended", "_receive", "_send", "_waiting", "status")
+    stopping: once it has begun, answers end their connections; None where one is not the answer's own.
+    """
 
-    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    __slots__ = (
+        "_body_bytes",
+        "_body_ended",
+        "_receive",
+        "_send",
+        "_stopping",
+        "_waiting",
+        "began",
+        "status",
+    )
+
+    def __init__(
+        self, receive: ASGIReceiveCallable, send: ASGISendCallable, stopping: Stopping | None
+    ) -> None:
         self._receive = receive
+        self._stopping = stopping
         self._send = send
         self._body_ended = False
         self._body_bytes = 0
         self._waiting: anyio.Event | None = None
         self.status: int | None = None
+        self.began: float | None = None
 
     async def receive(self) -> ASGIReceiveEvent:
         event = await self._receive()
@@ -96,6 +122,9 @@ class _Exchange:
     async def send(self, event: ASGISendEvent) -> None:
         if event["type"] == "http.response.start":
             self.status = event["status"]
+            self.began = perf_counter()
+            if self._stopping is not None and self._stopping.begun:
+                event["headers"] = [*event["headers"], (b"connection", b"close")]
         elif event["type"] == "http.response.body" and not event["more_body"] and not self._body_ended:
             await self._linger()
         await self._send(event)

@@ -63,7 +63,7 @@ class Gate:
         return self._behind(peer, scope["headers"]) if self._trusted else peer
 
     def _behind(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
-        """The right-most address of X-Forwarded-For that is no trusted proxy's: what is left of it anybody may write."""
+        """The right-most address of X-Forwarded-For that is no trusted proxy's: left of it anybody may write."""
         if not self._trusts(peer):
             return peer
         lines = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]

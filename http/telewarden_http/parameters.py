@@ -1,7 +1,7 @@
 """What a request asks for: query strings and bodies turned into plain values, or a 400 that names the problem."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from telewarden_http.errors import BadRequest, MessageNotFound
+from telewarden_http.gateway_protocols import ChannelChange, NewChannel
 from telewarden_http.protocols import ListQuery, MarkProcessed, SeenQuery, SyncRequest, UnprocessedQuery
 
 STATUSES: Final = frozenset(
@@ -27,6 +28,10 @@ REASON_MAX: Final = 1_000
 SEARCH_MAX: Final = 500
 """Characters in a piece of text that is searched for."""
 OFFSET_MAX: Final = 1_000_000
+DESCRIPTION_MAX: Final = 2_000
+"""Characters in what is said of a channel."""
+QUEUE_MAX: Final = 1_000
+"""Messages in a preview of what waits."""
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _CHANNEL = re.compile(r"-?[1-9][0-9]{0,18}")
@@ -35,6 +40,8 @@ _DIGITS = re.compile(r"[0-9]{1,9}")
 _BOOLEANS: Final = {"true": True, "false": False, "1": True, "0": False}
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _SHOWN = 60
+_MARK: Final = -(10**12)
+"""Ids of channels are below it; above it are private chats and small groups."""
 
 
 @lru_cache(maxsize=256)
@@ -73,7 +80,7 @@ def parse_list(query_string: bytes) -> ListQuery:
         statuses=statuses,
         sources=tuple(_storable("source", word) for word in _words(given.get("source", ""))),
         received_from=_moment(given, "from"),
-        received_to=_moment(given, "to"),
+        received_to=_to_the_end(_moment(given, "to")),
         search=None if search is None else _storable("search", search),
         deleted=_one_of(given, "includeDeleted", _BOOLEANS, False) or "deleted" in statuses,
         newest_first=_one_of(given, "sort", {"asc": False, "desc": True}, True),
@@ -84,11 +91,7 @@ def parse_list(query_string: bytes) -> ListQuery:
 
 def parse_mark_processed(body: bytes) -> MarkProcessed:
     """The acknowledgement that a JSON body asks for. Raises BadRequest."""
-    match _parse_json(body):
-        case dict() as given:
-            pass
-        case _:
-            raise BadRequest("The body must be a JSON object")
+    given = _object(body)
     match given.get("messageIds"):
         case [_, *_] as ids if len(ids) <= IDS_MAX:
             pass
@@ -158,6 +161,63 @@ def parse_sync(body: bytes) -> SyncRequest:
     )
 
 
+def parse_new_channel(body: bytes) -> NewChannel:
+    """The channel that a JSON body describes. Raises BadRequest that names the member."""
+    given = _object(body)
+    if given.get("channelId") is None:
+        raise BadRequest('"channelId" is required: the id of a Telegram channel, like "-1001649127710"')
+    change = _channel_members(given)
+    return NewChannel(
+        int(_telegram_channel(given["channelId"])),
+        label=change.label or None,
+        description=change.description or None,
+        is_active=change.is_active is not False,
+    )
+
+
+def parse_channel_change(body: bytes) -> ChannelChange:
+    """What a JSON body changes of a channel; what it leaves out stays. Raises BadRequest that names the member."""
+    return _channel_members(_object(body))
+
+
+def _channel_members(given: dict[str, object]) -> ChannelChange:
+    is_active = given.get("isActive", msgspec.UNSET)
+    if not isinstance(is_active, bool | msgspec.UnsetType):
+        raise BadRequest(f'"isActive" must be true or false, not {_show(is_active)}')
+    return ChannelChange(
+        channel_id=int(_telegram_channel(given["channelId"])) if "channelId" in given else msgspec.UNSET,
+        label=_text_or_null(given, "label", NAME_MAX),
+        description=_text_or_null(given, "description", DESCRIPTION_MAX),
+        is_active=is_active,
+    )
+
+
+def _text_or_null(given: dict[str, object], name: str, most: int) -> str | msgspec.UnsetType | None:
+    value = given.get(name, msgspec.UNSET)
+    if value is None or isinstance(value, msgspec.UnsetType):
+        return value
+    if not isinstance(value, str):
+        raise BadRequest(f'"{name}" must be a string or null, not {_show(value)}')
+    if len(value) > most:
+        raise BadRequest(f'"{name}" has {len(value)} characters; at most {most} are allowed')
+    return _storable(name, value)
+
+
+def _telegram_channel(value: object) -> str:
+    """A channel that can be taken in: its id is marked, -100…"""
+    text = _channel(value, "channelId")
+    if int(text) >= _MARK:
+        raise BadRequest(
+            f'"channelId" must be the id of a Telegram channel, like "-1001649127710"; {text} is none'
+        )
+    return text
+
+
+def parse_queue(query_string: bytes) -> int:
+    """How many waiting messages a query string asks for. Raises BadRequest."""
+    return _number(_parse_query(query_string), "limit", 50, 1, QUEUE_MAX)
+
+
 def _whole_number(given: dict[str, object], name: str, default: int, most: int) -> int:
     value = given.get(name)
     if value is None:
@@ -189,6 +249,14 @@ def _parse_query(query_string: bytes) -> dict[str, str]:
         twice = next(name for name in names if names.count(name) > 1)
         raise BadRequest(f"The parameter {_show(twice)} is given more than once")
     return given
+
+
+def _object(body: bytes) -> dict[str, object]:
+    match _parse_json(body):
+        case dict() as given:
+            return given
+        case _:
+            raise BadRequest("The body must be a JSON object")
 
 
 def _optional_object(body: bytes) -> dict[str, object]:
@@ -229,6 +297,11 @@ def _channel(value: object, name: str = "channel") -> str:
     raise BadRequest(
         f'"{name}" must be the id of a Telegram channel, like "-1001649127710", not {_show(value)}'
     )
+
+
+def parse_channels(text: str, name: str) -> frozenset[int]:
+    """The ids in a comma list; at least one. name: of the parameter. Raises BadRequest."""
+    return frozenset(int(_channel(word, name)) for word in _words(text) or ("",))
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -274,6 +347,11 @@ def _moment(given: dict[str, str], name: str) -> datetime | None:
         raise BadRequest(
             f'"{name}" must be a time like "2025-03-01T12:00:00Z" or a day, not {_show(text)}'
         ) from None
+
+
+def _to_the_end(moment: datetime | None) -> datetime | None:
+    """The last moment that consumers, who see milliseconds, read as this one."""
+    return None if moment is None else moment + timedelta(microseconds=999 - moment.microsecond % 1000)
 
 
 def _name(parameter: str, value: object) -> str:

@@ -1,24 +1,29 @@
 """The shapes of answers: the contract's envelopes, as finished bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 from quart import Response, request
 
+from telewarden_http.auth import Principal
+
 _HEADERS: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 _STATUSES: Final = frozenset(HTTPStatus)
 _NONE: Final[dict[str, str]] = {}
+_NOTHING: Final[dict[str, object]] = {}
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
-def failure_body(path: str, status: int, message: str) -> tuple[bytes, str]:
-    """(body, media type) of a failure: below /v1 a problem (RFC 9457), elsewhere the contract's
+def failure_body(
+    path: str, status: int, message: str, members: Mapping[str, object] = _NOTHING
+) -> tuple[bytes, str]:
+    """(body, media type) of a failure: below /v1 a problem (RFC 9457), with further members, elsewhere the contract's
     `{"success":false,"message":…}`."""
     if path.startswith("/v1/"):
         title = HTTPStatus(status).phrase if status in _STATUSES else "Error"
-        problem = {"type": "about:blank", "title": title, "status": status, "detail": message}
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": message, **members}
         return _encoder.encode(problem), "application/problem+json"
     return _encoder.encode({"success": False, "message": message}), "application/json"
 
@@ -28,9 +33,14 @@ def json_response(body: bytes, status: int = 200, headers: dict[str, str] = _NON
     return Response(body, status=status, headers=_HEADERS | headers)
 
 
-def failure(status: int, message: str, headers: dict[str, str] = _NONE) -> Response:
-    """A failure in the shape that the request's path calls for."""
-    body, media_type = failure_body(request.path, status, message)
+def failure(
+    status: int,
+    message: str,
+    headers: dict[str, str] = _NONE,
+    members: Mapping[str, object] = _NOTHING,
+) -> Response:
+    """A failure in the shape that the request's path calls for. members: what a problem tells besides."""
+    body, media_type = failure_body(request.path, status, message, members)
     return json_response(body, status, headers | {"Content-Type": media_type})
 
 
@@ -48,3 +58,12 @@ def success_list(bodies: Sequence[bytes], **members: Any) -> bytes:
 def encode(value: object) -> bytes:
     """JSON of facts; whatever JSON does not know is shown as its str()."""
     return _encoder.encode(value)
+
+
+class _OfChannel(msgspec.Struct, rename="camel"):
+    channel_id: str
+
+
+def may_read_message(who: Principal, body: bytes) -> bool:
+    """Whether a message, given as its wire JSON, exists for whoever asks."""
+    return who.channels is None or who.may_read(msgspec.json.decode(body, type=_OfChannel).channel_id)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from quart import Quart, Response, request
 
@@ -12,6 +12,9 @@ from telewarden_http.boundary import ROUTE
 from telewarden_http.gate import PRINCIPAL, Gate
 
 View = Callable[..., Awaitable[Response]]
+
+RAISED: Final = "telewarden.raised"
+"""Key of the ASGI scope of an error that is to be answered as if the route's view had raised it."""
 
 _PLACEHOLDER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 
@@ -65,15 +68,25 @@ def register(app: Quart, route: Route, gate: Gate) -> None:
     template, scope_needed = route.template, route.scope
 
     async def guarded(**arguments: str) -> Response:
-        scope = cast(dict[str, Any], request.scope)
-        scope[ROUTE] = template
-        if scope_needed is not None:
-            gate.admit(scope, scope_needed)
+        facts = cast(dict[str, Any], request.scope)
+        if (raised := facts.get(RAISED)) is not None:
+            raise raised
+        admit(facts, template, scope_needed, gate)
         return await route.view(**arguments)
 
     app.add_url_rule(
         route.rule, endpoint=f"{route.method} {route.rule}", view_func=guarded, methods=[route.method]
     )
+
+
+def admit(facts: dict[str, Any], template: str, needed: Scope | None, gate: Gate) -> None:
+    """What stands before every view. facts: the ASGI scope of the request, which notes the route and who asks.
+
+    Raises what `Gate.admit` raises.
+    """
+    facts[ROUTE] = template
+    if needed is not None:
+        gate.admit(facts, needed)
 
 
 def principal() -> Principal:

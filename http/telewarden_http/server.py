@@ -1,26 +1,23 @@
 """Serving an app with Hypercorn's protocol: our socket, our limits, and an end that comes in time."""
 
-import asyncio
 import errno
-import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
 
 import anyio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.asyncio.worker_context import WorkerContext
-from hypercorn.config import Config
-from hypercorn.typing import LifespanState
+from anyio.abc import SocketStream, UNIXSocketStream
 from quart import Quart
 
 from telewarden_http.app import settings_of
-from telewarden_http.settings import ApiSettings
+from telewarden_http.connections import Connections
+from telewarden_http.stopping import stopping_of
 
 _BACKLOG = 1024
 _STALLED_MS = 15_000
-_ABORT_S = 1.0
-_log = logging.getLogger("telewarden_http.server")
+_UNREAD_BYTES = 512 * 1024
+_CONNECTIONS: Final = "telewarden_connections"
 
 
 class CannotListen(Exception):
@@ -35,100 +32,78 @@ async def serve(
     shutdown: Callable[[], Awaitable[object]],
     on_bound: Callable[[int], object] | None = None,
     graceful_timeout_s: float = 3.0,
+    listener: socket.socket | None = None,
+    own_port: int | None = None,
 ) -> None:
     """Serve `app` until `shutdown()` returns, then let running requests finish and come back.
 
     host: an address or a name. port: 0 takes a free one. on_bound: told the real port once connections are
-    taken. graceful_timeout_s: how long running requests may still take; idle connections close at once, and
-    what is left then is cut off, so it is back at most a second later. Being cancelled is another way to stop.
+    taken. graceful_timeout_s: how long running requests may still take; who waits (`Stopping`) is answered at once,
+    connections that are idle for a moment close, and what is left then is cut off, so it is back at most a second
+    later. Being cancelled is another way to stop.
+    listener: of `listen`, shared with other processes, instead of host and port; it stays open. own_port: of 127.0.0.1,
+    at which this process is reached besides, and no other.
     Limits and time-outs of connections come from the app's settings. Needs asyncio (or uvloop).
 
     Raises CannotListen if the address is taken or not to be had, and whatever `shutdown` raises.
     """
-    listener = await _listen(host, port)
-    real_port: int = listener.getsockname()[1]
-    settings = settings_of(app)
-    connections = _Connections(app, _configuration(settings), settings.max_connections)
-    server = await asyncio.start_server(connections.serve, sock=listener, backlog=_BACKLOG)
+    own: list[socket.socket] = []
+    if listener is None:
+        own.append(await listen(host, port))
+    if own_port is not None:
+        own.append(await listen("127.0.0.1", own_port))
+    listening = own[0] if listener is None else listener
+    connections = app.extensions[_CONNECTIONS] = Connections(app, settings_of(app))
+    stopping = stopping_of(app)
+    stopping.take_back()
+    failure: Exception | None = None
     try:
         await app.startup()
-        if on_bound is not None:
-            on_bound(real_port)
-        await shutdown()
+        async with anyio.create_task_group() as tasks:
+            for queue in {listening, *own}:
+                tasks.start_soon(connections.accept, queue)
+            tasks.start_soon(connections.watch_readers)
+            if on_bound is not None:
+                on_bound(listening.getsockname()[1])
+            try:
+                await shutdown()
+            except Exception as error:  # noqa: BLE001 (raised below, not as one of a group)
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
     finally:
         with anyio.CancelScope(shield=True):
-            server.close()
+            stopping.begin()
+            for queue in own:
+                # Whoever is in the queue has been told that the connection stands, and may have sent a request.
+                await connections.accept_all(queue)
+                queue.close()
             await connections.end(graceful_timeout_s)
             await app.shutdown()
 
 
-class _Connections:
-    """The open connections, each served by Hypercorn's TCPServer.
+@asynccontextmanager
+async def connected(app: Quart) -> AsyncIterator[SocketStream]:
+    """A connection to an app that is being served in this very process, whoever else shares its port."""
+    connections: Connections = app.extensions[_CONNECTIONS]
+    ours, theirs = socket.socketpair()
+    async with await UNIXSocketStream.from_socket(ours) as stream:
+        await connections.adopt(theirs)
+        yield stream
 
-    Not `hypercorn.asyncio.serve`, which does this too: at its time-out it cancels what is left, and neither a
-    client that reads nothing nor a Quart handler ends by that. Cutting the transport does end both: the one
-    by an error, the other because its client is gone.
+
+def open_connections(app: Quart) -> int:
+    """How many connections an app that is being served has."""
+    connections: Connections = app.extensions[_CONNECTIONS]
+    return len(connections)
+
+
+async def listen(host: str, port: int) -> socket.socket:
+    """A socket on which connections queue up from now on. port: 0 takes a free one.
+
+    Several processes may serve one: it is the queue that they share. Raises CannotListen.
     """
-
-    def __init__(self, app: Quart, config: Config, most: int) -> None:
-        self._app = ASGIWrapper(app)
-        self._config = config
-        self._context = WorkerContext(None)
-        self._most = most
-        self._open: set[asyncio.StreamWriter] = set()
-        self._none_left = anyio.Event()
-        self._ending = False
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end."""
-        if self._full():
-            writer.transport.abort()
-            return
-        self._open.add(writer)
-        loop = asyncio.get_running_loop()
-        try:
-            await TCPServer(self._app, loop, self._config, self._context, LifespanState({}), reader, writer)
-        except Exception:  # noqa: BLE001 (what a client did to its connection is no failure of the server)
-            _log.debug("a connection ended badly", exc_info=True)
-        finally:
-            self._open.discard(writer)
-            if self._ending and not self._open:
-                self._none_left.set()
-
-    def _full(self) -> bool:
-        return self._ending or len(self._open) >= self._most
-
-    async def end(self, graceful_timeout_s: float) -> None:
-        """Close idle connections, give the others their time, then cut them off."""
-        self._ending = True
-        await self._context.terminated.set()
-        if not self._open:
-            return
-        with anyio.move_on_after(graceful_timeout_s):
-            await self._none_left.wait()
-            return
-        _log.warning("%d connections did not end within %g s: cut off", len(self._open), graceful_timeout_s)
-        for writer in self._open:
-            writer.transport.abort()
-        with anyio.move_on_after(_ABORT_S):
-            await self._none_left.wait()
-
-
-def _configuration(settings: ApiSettings) -> Config:
-    config = Config()
-    config.accesslog = None
-    config.errorlog = _log
-    config.include_server_header = False
-    config.h11_max_incomplete_size = settings.header_limit_bytes
-    config.h2_max_header_list_size = settings.header_limit_bytes
-    config.keep_alive_timeout = settings.keep_alive_s
-    # No read time-out: it would also hit a client that waits for a long answer. Slow headers are bounded by
-    # keep_alive_timeout, slow bodies by the app's body time-out, slow readers by its send time-out.
-    config.read_timeout = None
-    return config
-
-
-async def _listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = (
             await anyio.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -142,6 +117,8 @@ async def _listen(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Inherited by every connection: a client that reads nothing is cut off by the kernel (RFC 5482).
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
+        # Else the kernel takes megabytes (tcp_wmem) for a client that reads slowly, where we do not see that it does.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
         listener.setblocking(False)
         listener.bind(address)
         listener.listen(_BACKLOG)

@@ -195,3 +195,10 @@ def test_a_setting_is_found_by_name() -> None:
     assert field_of(None, "state_dir") is not None
     assert field_of("http", "no_such") is None
     assert field_of("no_such", "port") is None
+
+
+def test_only_processes_that_serve_can_be_several() -> None:
+    with pytest.raises(ValidationError, match="needs role api: one process takes in"):
+        settings("http", workers=2)
+    data = {**NEEDED, "role": "api", "http": {"workers": 2}}
+    assert Settings.model_validate(data).http.workers == 2

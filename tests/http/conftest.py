@@ -28,7 +28,8 @@ from telewarden_http.protocols import (
     SyncRequest,
     UnprocessedQuery,
 )
-from telewarden_http.server import serve
+from telewarden_http.routing import Routes
+from telewarden_http.server import open_connections, serve
 from telewarden_http.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ class Api:
         async with anyio.create_task_group() as group:
             group.start_soon(run)
             await bound.wait()
-            yield Served(ports[0], stop, ended)
+            yield Served(ports[0], stop, ended, self.app)
             stop.set()
 
 
@@ -240,6 +241,13 @@ class Served:
     port: int
     stop: anyio.Event
     ended: anyio.Event
+    app: Quart
+
+    async def until_connections(self, count: int) -> None:
+        """Until so many connections are open."""
+        with anyio.fail_after(10):
+            while open_connections(self.app) != count:
+                await anyio.sleep(0.005)
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
@@ -261,9 +269,9 @@ async def _connected(port: int) -> AsyncIterator[anyio.abc.SocketStream]:
 
 @pytest.fixture
 def make_api() -> Callable[..., Api]:
-    """Makes an API; takes what differs from the usual settings."""
+    """Makes an API; takes what differs from the usual settings, and further routes."""
 
-    def make(**differing: Any) -> Api:
+    def make(*, groups: Sequence[Routes] = (), **differing: Any) -> Api:
         usual = ApiSettings(
             api_keys={"parser": CONSUMER_KEY, "archive": OTHER_KEY},
             gateway_tokens={"operator": GATEWAY_TOKEN},
@@ -284,6 +292,7 @@ def make_api() -> Callable[..., Api]:
             health=health,
             settings=replace(usual, **differing),
             registry=registry,
+            groups=groups,
         )
         return Api(app, reader, acknowledger, changer, synchroniser, health, registry)
 

@@ -76,7 +76,7 @@ async def test_all_wishes_are_understood(api: Api) -> None:
             statuses=("failed", "queued"),
             sources=("mtproto", "unknown"),
             received_from=datetime(2025, 3, 1, 12, 0, 0, 500_000, UTC),
-            received_to=datetime(2025, 3, 2, 3, tzinfo=UTC),
+            received_to=datetime(2025, 3, 2, 3, 0, 0, 999, tzinfo=UTC),
             search="50% off_",
             deleted=True,
             newest_first=False,

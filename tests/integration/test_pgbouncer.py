@@ -14,9 +14,11 @@ from support.pipeline import CHANNELS
 from support.servers import Servers
 from telewarden.messages import Acknowledged, Content, Key, Posted
 from telewarden.storage.batch import write_batch
+from telewarden.storage.consumers import DatabaseConsumers
 from telewarden.storage.database import Database, DatabaseUnavailable, open_database
 from telewarden.storage.migrate import check, upgrade
 from telewarden.storage.tail import Record
+from telewarden_http.v1.consumers_protocols import Outcome
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -37,6 +39,7 @@ def folder() -> Iterator[Path]:
 async def mixed(database: Database, client: int, turns: int) -> int:
     """Statements of every kind; returns how many."""
     done = 0
+    consumers, name = DatabaseConsumers(database), f"consumer {client}"
     for turn in range(turns):
         key = Key(CHANNELS[0], client * 1_000_000 + turn)
         post = Record(turn, Posted(*key, Content(text=f"{client}/{turn}"), 0, turn + 1, True), 0, 0)
@@ -52,6 +55,13 @@ async def mixed(database: Database, client: int, turns: int) -> int:
         assert (await database.channel_tops([CHANNELS[0]]))[CHANNELS[0]] >= key.message_id % 1_000_000
         # A batch of a new message is eight statements with its transaction, one of a known message nine.
         done += 8 + 9 + 1 + 1 + 2 + 1
+        if turn % 10 == 0:
+            leased = await consumers.lease(name, None, limit=1000, lease_s=3600)
+            receipts = [each.receipt for each in leased.deliveries]
+            settled = await consumers.acknowledge(name, receipts)
+            assert {each.outcome for each in settled} <= {Outcome.ACKNOWLEDGED}
+            assert (await consumers.state(name, None)) is not None
+            done += 2 + 1 + 1
     return done
 
 

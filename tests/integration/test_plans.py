@@ -9,8 +9,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from telewarden.sandbox.bench_storage import CHANNEL, fill_table
+from telewarden.sandbox.bench_storage import CHANNEL, CHANNELS, fill_table
 from telewarden.sandbox.postgres import EmbeddedPostgres
+from telewarden.storage import glance
 from telewarden.storage.database import open_database
 from telewarden.storage.listing import listing
 from telewarden.storage.migrate import upgrade
@@ -42,9 +43,10 @@ async def sql(postgres: EmbeddedPostgres) -> AsyncIterator[Sql]:
 async def plan(sql: Sql, name: str, *arguments: object, generic: bool) -> list[dict[str, Any]]:
     """The nodes of a statement's plan, executed; generic: as it is planned once for all arguments."""
     mode = "force_generic_plan" if generic else "force_custom_plan"
+    text = statement(name).format(condition="true")
     async with sql.transaction():
         await sql.execute(f"set local plan_cache_mode = {mode}")
-        explained = await sql.fetchval("explain (analyze, format json) " + statement(name), *arguments)
+        explained = await sql.fetchval("explain (analyze, format json) " + text, *arguments)
     return list(nodes(json.loads(explained)[0]["Plan"]))
 
 
@@ -122,6 +124,9 @@ async def test_other_statements_use_indexes(sql: Sql, generic: bool) -> None:
         "rows_between": (NAME, ROWS - 2000, ROWS),
         "channel_tops": ([NAME],),
         "channel_bottom": (NAME,),
+        "queue": ([NAME, str(CHANNEL)], 50),
+        "queue_count": ([NAME, str(CHANNEL)],),
+        "totals_waiting": (),
     }.items():
         found = await plan(sql, name, *arguments, generic=generic)
         assert scanned(found) == set(), name
@@ -200,6 +205,30 @@ async def test_a_list_without_conditions_is_answered_in_time_on_a_million_rows(
     assert len(rows) == 101
     assert total in (ROWS, None)
     assert [row["message_id"] for row in rows] == list(range(ROWS, ROWS - 101, -1))
+
+
+async def test_a_summary_is_known_in_time_on_a_million_rows(sql: Sql, postgres: EmbeddedPostgres) -> None:
+    """Counted, or estimated where counting takes too long; what waits is counted either way."""
+    async with open_database(postgres.dsn) as database:
+        by_status, is_exact = await glance.totals(database, None)
+        rows, waiting = await glance.waiting(database, [NAME], 50)
+        newest = await glance.recent(database, [NAME], 10)
+    published = ROWS - WAITING * CHANNELS
+    off = 0 if is_exact else published // 5
+    assert abs(by_status["published"] - published) <= off
+    assert by_status["received"] == WAITING * CHANNELS
+    assert (len(rows), waiting) == (51, WAITING)
+    assert [row["message_id"] for row in newest] == sorted(
+        (row["message_id"] for row in newest), reverse=True
+    )
+    assert {row["channel_id"] for row in newest} == {NAME}
+
+
+async def test_the_newest_are_the_first_of_each_days_index(sql: Sql) -> None:
+    found = await plan(sql, "recent", 10, generic=False)
+    assert scanned(found) == set()
+    read = sum(node["Actual Rows"] * node["Actual Loops"] for node in found if days_touched([node]))
+    assert read <= 10 + len(days_touched(found))
 
 
 async def test_other_statuses_are_found_by_index_whatever_their_age(sql: Sql) -> None:

@@ -16,6 +16,7 @@ import redis.asyncio
 from support.pipeline import CHANNELS, Pipeline, open_pipeline, post
 from support.servers import Servers
 from support.serving import serving_process
+from telewarden.channel_handover import ChannelHandover
 from telewarden.channels import ChannelSet
 from telewarden.messages import message_uuid
 from telewarden.sandbox.alone import AloneContext
@@ -24,6 +25,7 @@ from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.stack import Stack, start_stack
 from telewarden.storage.cache import Cache, open_cache
 from telewarden.storage.changer import JournalChanger
+from telewarden.storage.channel_table import ChannelTable
 from telewarden.storage.database import open_database
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
 from telewarden.storage.shared_cache import NOT_PROVEN, SharedCache
@@ -186,6 +188,23 @@ async def test_an_id_in_two_channels_is_ambiguous(pipeline: Pipeline, servers: S
             assert await other.poll(), "the other one waits"
 
 
+async def test_an_id_that_waits_in_one_channel_and_is_not_stored_yet_in_another_is_ambiguous(
+    pipeline: Pipeline, servers: Servers
+) -> None:
+    async with pipeline.running("redis", "warmer"):
+        async with pipeline.running("writer"):
+            await pipeline.accept([post(1, "here")])
+            await pipeline.flushed()
+        await pipeline.accept([post(1, "there, not stored yet", OTHER)])
+        await pipeline.trusted()
+        async with serving(servers.dsn, servers.cache_url) as other:
+            with pytest.raises(AmbiguousMessage):
+                await other.acknowledge(1)
+            assert await other.acknowledge(1, channel=OTHER) == 1
+            assert await other.acknowledge(1, channel=OTHER) == 0, "it is done, though not stored yet"
+            assert await other.acknowledge(1) == 1, "now it waits in one channel alone"
+
+
 async def test_an_answer_that_was_lost_before_the_cache_heard_is_made_good(
     pipeline: Pipeline, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,12 +332,14 @@ async def test_without_a_database_nothing_is_acknowledged(pipeline: Pipeline, se
 async def test_which_channels_are_served_is_written_down_also_of_those_removed_meanwhile(
     pipeline: Pipeline,
 ) -> None:
+    table = ChannelTable(pipeline.database)
+
     async def served(*configured: int) -> None:
         channels = ChannelSet(pipeline.journal, configured)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ChannelWriter(channels, pipeline.database).run, AloneContext())
+            tasks.start_soon(ChannelWriter(ChannelHandover(channels, table)).run, AloneContext())
             with anyio.fail_after(10):
-                while sorted(await pipeline.database.served_channels()) != sorted(configured):
+                while sorted(await table.served()) != sorted(configured):
                     await anyio.sleep(0.02)
             tasks.cancel_scope.cancel()
 

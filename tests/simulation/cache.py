@@ -115,6 +115,13 @@ class SimulatedCache:
         """As Cache.drop_mark."""
         return await self._ask(lambda server, _: server.drop_mark(history), writes=True)
 
+    async def taken_in(self, keys: Sequence[Key]) -> set[Key]:
+        """As Cache.taken_in."""
+        by_channel: dict[int, list[int]] = {}
+        for key in keys:
+            by_channel.setdefault(key.channel_id, []).append(key.message_id)
+        return {Key(c, n) for c, ids in by_channel.items() for n in await self.seen(c, ids)}
+
     async def seen(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
         """As Cache.seen."""
         return await self._ask(lambda server, now_s: server.has_seen(channel_id, message_ids, now_s))

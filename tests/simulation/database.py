@@ -132,11 +132,12 @@ class Connection:
 
 def simulated_database(store: Store, weather: Weather) -> Database:
     """The product's own, on pools of the simulation."""
-    reader, writer, lister = (Pool(store, weather, size) for size in (4, 2, 1))
+    reader, writer, lister, leaser = (Pool(store, weather, size) for size in (4, 2, 1, 4))
     return Database(
         reader,  # type: ignore[arg-type]
         writer,  # type: ignore[arg-type]
         lister,  # type: ignore[arg-type]
+        leaser,  # type: ignore[arg-type]
         timeout_s=_CONNECT_S,
         clock_s=trio.current_time,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 ANSWER_S = 30.0
 COMMAND_S = 90.0
@@ -18,12 +19,14 @@ WORKERS = (
     "warmer",
     "writer",
     "channels",
+    "feed",
     "api",
     "listener",
     "upkeep",
     "health",
     "loop-watch",
     "control",
+    "jobs",
 )
 """Every worker of a daemon with a cache."""
 
@@ -51,6 +54,21 @@ async def ask(state_dir: Path, **request: str) -> dict[str, Any]:
         with anyio.fail_after(ANSWER_S):
             answer: dict[str, Any] = json.loads(await stream.receive())
     return answer
+
+
+async def channel_states(state_dir: Path) -> dict[int, str]:
+    """How each channel is taken in, as `telewarden channels list` shows it."""
+    request = json.dumps({"command": "channels", "about": {"action": "list"}})
+    states: dict[int, str] = {}
+    async with await anyio.connect_unix(state_dir / "control.sock") as stream:
+        await stream.send(request.encode() + b"\n")
+        lines = BufferedByteReceiveStream(stream)
+        with anyio.fail_after(ANSWER_S):
+            while True:
+                answer = json.loads(await lines.receive_until(b"\n", 1024 * 1024))
+                states |= {row["channel_id"]: row["state"] for row in answer.get("rows", ())}
+                if answer.get("done"):
+                    return states
 
 
 async def workers(state_dir: Path) -> dict[str, dict[str, Any]]:

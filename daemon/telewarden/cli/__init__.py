@@ -6,7 +6,9 @@ from telewarden.cli import (
     cache,
     channels,
     config,
+    consuming,
     database,
+    feed,
     journal,
     operator,
     poison,
@@ -31,6 +33,10 @@ app.command("restart")(operator.restart)
 # A marked id begins with a minus sign.
 app.command("verify", context_settings={"ignore_unknown_options": True})(verify.verify)
 app.command("backfill", context_settings={"ignore_unknown_options": True})(channels.backfill)
+app.command("tail", context_settings={"ignore_unknown_options": True})(feed.tail)
+app.command("poll", context_settings={"ignore_unknown_options": True})(consuming.poll)
+app.command("ack", context_settings={"ignore_unknown_options": True})(consuming.ack)
+app.command("lag")(consuming.lag)
 app.command("version")(run.version)
 app.add_typer(config.app, name="config")
 app.add_typer(cache.app, name="cache")

@@ -19,10 +19,16 @@ def run(
         str | None,
         typer.Option("--role", help='"all", or "api" to serve only, beside a process that takes in.'),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", help="With --role api: so many processes share the port.", min=1),
+    ] = None,
 ) -> None:
     """Take in the configured channels and serve them, until stopped."""
     if role is not None:
         set_ = [*(set_ or ()), f"role={role}"]
+    if workers is not None:
+        set_ = [*(set_ or ()), f"http.workers={workers}"]
     if sandbox:
         from telewarden.sandbox.embedded import run_with_servers
 

@@ -10,7 +10,14 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from telewarden.sandbox import bench_cache, bench_end_to_end, bench_intake, bench_storage, bench_supervision
+from telewarden.sandbox import (
+    bench_api,
+    bench_cache,
+    bench_end_to_end,
+    bench_intake,
+    bench_storage,
+    bench_supervision,
+)
 from telewarden.sandbox.figures import Figure
 
 GROUPS: dict[str, Callable[[], Awaitable[dict[str, Figure]]]] = {
@@ -19,6 +26,7 @@ GROUPS: dict[str, Callable[[], Awaitable[dict[str, Figure]]]] = {
     "intake": bench_intake.measure,
     "storage": bench_storage.measure,
     "cache": bench_cache.measure,
+    "api": bench_api.measure,
 }
 """Every group that can be measured."""
 

@@ -85,7 +85,9 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
             state = before.state if before is not None else None
             merged = state
             for record in events:
-                kind = _kind_of_change(merged, record.event)
+                kind = None
+                if before is None or not precedes(record.position, epoch, before.epoch, before.position):
+                    kind = kind_of_change(merged, record.event)
                 merged = merge(merged, record.event)
                 if kind is not None:
                     changes.append(_Change(key, record.position, kind, record.accepted_at_us))
@@ -98,7 +100,7 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
                 # The row's chunk is fixed by its first insertion.
                 updates.append(msgspec.structs.replace(merged, created_at_us=state.created_at_us))
             if first is not None and isinstance(first.event, Posted) and not first.event.new:
-                arrived += _words(first.event, merged)
+                arrived += words(first.event, merged)
             if merged is not None and merged.exists:
                 revisions += _earlier(key, state, events, merged)
         await _insert(connection, inserts, epoch)
@@ -111,7 +113,13 @@ async def write_batch(connection: Connection, records: Sequence[Record], epoch: 
     return Flushed(len(inserts), len(updates), arrived)
 
 
-def _kind_of_change(state: State | None, event: Event) -> str | None:
+def precedes(position: int, epoch: int, of_epoch: int, of_position: int) -> bool:
+    """Something was accepted before its message, which an earlier try of this same batch has brought: it was nothing
+    then and is nothing now."""
+    return epoch == of_epoch and position < of_position
+
+
+def kind_of_change(state: State | None, event: Event) -> str | None:
     """What an event is in the feed, beside the insertion of its message; None where it changes nothing there."""
     if state is None or not state.exists:
         return None
@@ -132,12 +140,12 @@ def _inserting(events: Sequence[Record], before: _Found | None, epoch: int) -> R
     return next((r for r in posts if (before.epoch, before.position) == (epoch, r.position)), None)
 
 
-def _words(post: Posted, merged: State | None) -> list[Posted | Edited]:
+def words(post: Posted, merged: State | None) -> list[Posted | Edited]:
     """The post, and its newest content: an edit may have been stored together with it, or before. Nothing of one that
     is done with already."""
     if merged is None or merged.content is None or not merged.pending:
         return []
-    certain = msgspec.structs.replace(post, new=True)
+    certain = msgspec.structs.replace(post, new=True, vouched=True)
     if merged.version <= post.version:
         return [certain]
     return [certain, Edited(*merged.key, merged.content, merged.version, merged.updated_at_us)]

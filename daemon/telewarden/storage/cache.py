@@ -30,6 +30,10 @@ RECENT_LENGTH = 1_000
 """How many message ids `telegram:channel:{id}:recent` keeps."""
 
 
+_FAILED = (RedisError, OSError, TimeoutError, RuntimeError)
+"""RuntimeError: uvloop's word for a transport that was closed while it was written to."""
+_LISTEN_S = 1.0
+
 _REPLICATES = "if redis.replicate_commands then redis.replicate_commands() end\n"
 """Redis 6.2 may be told (`lua-replicate-commands no`) to repeat scripts on replicas, and then lets none write after
 INFO; newer ones always repeat what a script did."""
@@ -263,11 +267,18 @@ class Cache:
         return bool(await self._run("mark", [self._prefix, f"{history}:", 0, "drop"]))
 
     async def seen(self, channel_id: int, message_ids: Sequence[int]) -> set[int]:
+        """Which messages of a channel are known to have been taken in; see `taken_in`."""
+        found = await self.taken_in([Key(channel_id, message_id) for message_id in message_ids])
+        return {key.message_id for key in found}
+
+    async def taken_in(self, keys: Sequence[Key]) -> set[Key]:
         """Which messages are known to have been taken in; of the others nothing is known. Needs no proof: what is there
         was put there by who took it in."""
-        keys = [f"{self._prefix}dedup:{channel_id}:{message_id}" for message_id in message_ids]
-        found = await self._call(self._connected().client.mget(keys))
-        return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
+        if not keys:
+            return set()
+        names = [f"{self._prefix}dedup:{key.channel_id}:{key.message_id}" for key in keys]
+        found = await self._call(self._connected().client.mget(names))
+        return {key for key, value in zip(keys, found, strict=True) if value is not None}
 
     async def done(self, keys: Sequence[Key]) -> set[Key]:
         """Which of some messages have a tombstone."""
@@ -306,6 +317,26 @@ class Cache:
         answer: T = await self._call(question(self._connected().client))
         return answer
 
+    async def announce(self, what: str) -> None:
+        """Tell the processes that listen to `announcements` that there is news. A server that does not do this is well
+        for all the rest, so it is no problem of the cache."""
+        try:
+            await self._connected().client.publish(f"{self._prefix}{what}", b"")
+        except _FAILED as error:
+            raise CacheUnavailable(classify(error)) from error
+
+    async def announcements(self, what: str) -> AsyncIterator[None]:
+        """Each time that news may have been announced, and first of all when the server listens; on a connection of its
+        own, until that is lost."""
+        try:
+            async with self._connected().client.pubsub() as subscription:
+                await subscription.subscribe(f"{self._prefix}{what}")
+                while True:
+                    if await subscription.get_message(timeout=_LISTEN_S) is not None:
+                        yield
+        except _FAILED as error:
+            raise CacheUnavailable(classify(error)) from error
+
     def _connected(self) -> "_Server":
         if self._server is None:
             raise CacheUnavailable("not connected yet")
@@ -317,8 +348,7 @@ class Cache:
     async def _call(self, call: Any) -> Any:
         try:
             return await call
-        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
-            # RuntimeError: uvloop's word for a transport that was closed while it was written to.
+        except _FAILED as error:
             raise self._unavailable(classify(error)) from error
 
     def _unavailable(self, what: Problem) -> CacheUnavailable:

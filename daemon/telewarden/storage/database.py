@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -30,6 +30,9 @@ _LIST_S = 1.5
 """How long a page of a list may take, in seconds; and how long counting the rest may take besides: a third of that."""
 _CLOSE_S = 1.0
 _ROLLUPS_S = 300.0
+_LEASE_S = 5.0
+"""How long handing something to a consumer may take, in seconds; those of one consumer wait for each other."""
+_LEASE_POOL = 4
 
 
 class DatabaseUnavailable(Exception):
@@ -78,14 +81,16 @@ class Database:
         reader: asyncpg.Pool[asyncpg.Record],
         writer: asyncpg.Pool[asyncpg.Record],
         lister: asyncpg.Pool[asyncpg.Record],
+        leaser: asyncpg.Pool[asyncpg.Record],
         *,
         timeout_s: float,
         upgrade: Callable[[], Awaitable[object]] | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reader, self._writer, self._lister = reader, writer, lister
+        self._reader, self._writer, self._lister, self._leaser = reader, writer, lister, leaser
         self._timeout_s = timeout_s
         self._turns = anyio.Semaphore(max(1, reader.get_max_size() - 1), fast_acquire=True)
+        self._lease_turns = anyio.Semaphore(leaser.get_max_size(), fast_acquire=True)
         self._upgrade = upgrade
         self._upgrading = anyio.Lock()
         self._clock_s = clock_s
@@ -114,6 +119,21 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def listing(self) -> AsyncIterator[Connection]:
+        """A connection for what may take long, a second or two at most, so that no poll waits behind it."""
+        async with self._using(self._lister, _LIST_S * 2) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def leasing(self) -> AsyncIterator[Connection]:
+        """A connection for a consumer's leases, of a pool of their own: they wait for each other, and polls for none of
+        them. Fails at once while the breaker is open."""
+        if not self.breaker.allows(self._clock_s()):
+            raise DatabaseUnavailable(f"the database is down ({self.breaker.last_error})")
+        async with self._lease_turns, self._using(self._leaser, _LEASE_S) as connection:
+            yield connection
+
+    @asynccontextmanager
     async def _using(
         self, pool: asyncpg.Pool[asyncpg.Record], within_s: float | None = None
     ) -> AsyncIterator[Connection]:
@@ -138,10 +158,17 @@ class Database:
             raise
         except UNAVAILABLE as error:
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            if pool is self._reader or (
-                pool is self._writer and isinstance(error, OSError | asyncpg.PostgresConnectionError)
+            if (
+                pool is self._reader
+                or (pool is self._writer and isinstance(error, OSError | asyncpg.PostgresConnectionError))
+                or (
+                    pool is self._leaser
+                    and isinstance(error, OSError | asyncpg.PostgresConnectionError)
+                    and not isinstance(error, TimeoutError)
+                )
             ):
-                # A statement of the writer that failed says nothing of the polls; a list that took too long neither.
+                # A statement of the writer that failed says nothing of the polls; a list that took too long neither,
+                # nor a consumer that waited too long for its own other calls.
                 self.breaker.broke(self._clock_s(), text)
             raise DatabaseUnavailable(f"the database does not answer ({text})") from error
         else:
@@ -189,9 +216,9 @@ class Database:
 
     async def listed(self, query: ListQuery) -> tuple[Sequence[asyncpg.Record], int | None]:
         """One row more than the page of a list has, where there are more, for `render_row`; and how many there are in
-        all, None where counting takes too long. On a connection of its own, so that no poll waits behind it."""
+        all, None where counting takes too long."""
         asked = listing(query)
-        async with self._using(self._lister, _LIST_S * 2) as connection:
+        async with self.listing() as connection:
             rows: Sequence[asyncpg.Record] = await connection.fetch(
                 asked.page, *asked.arguments, query.limit + 1, query.offset, timeout=_LIST_S
             )
@@ -270,18 +297,6 @@ class Database:
             floor = await connection.fetchval(statement("poll_floor"))
             return bool(await connection.fetchval(statement("only_plain"), floor))
 
-    async def serve_channels(self, served: Mapping[int, str], no_more: Sequence[int]) -> None:
-        """Let other processes know which channels are served (with their names), and which are no more."""
-        async with self.writing() as connection:
-            await connection.execute(
-                statement("serve_channels"), list(served), list(served.values()), list(no_more)
-            )
-
-    async def served_channels(self) -> list[int]:
-        """What the process that takes in has let others know."""
-        async with self.reading() as connection:
-            return [row["channel_id"] for row in await connection.fetch(statement("served_channels"))]
-
     async def new_epoch(self) -> int:
         """A number for a new journal."""
         async with self.writing() as connection:
@@ -348,7 +363,7 @@ async def open_database(
         )
 
     reader, writer = await pool(reader_pool, _POLL_S), await pool(writer_pool, statement_timeout_s)
-    lister = await pool(1, _LIST_S)
+    lister, leaser = await pool(1, _LIST_S), await pool(_LEASE_POOL, _LEASE_S)
     try:
         if auto_migrate:
             try:
@@ -360,13 +375,14 @@ async def open_database(
             reader,
             writer,
             lister,
+            leaser,
             timeout_s=connect_timeout_s,
             upgrade=(lambda: upgrade(dsn, timeout_s=connect_timeout_s)) if auto_migrate else None,
         )
     finally:
         # asyncpg gives connections back in tasks of its own: cut off at once, they would end with errors nobody sees.
         with anyio.move_on_after(_CLOSE_S, shield=True):
-            for each in (reader, writer, lister):
+            for each in (reader, writer, lister, leaser):
                 await each.close()
-        for each in (reader, writer, lister):
+        for each in (reader, writer, lister, leaser):
             each.terminate()

@@ -14,10 +14,8 @@ from telewarden.storage.database import Database
 from telewarden.storage.pool import Connection
 from telewarden.storage.rows import us_of
 from telewarden.storage.statements import statement
+from telewarden_http.v1.feed_protocols import KINDS
 from telewarden_http.v1.token import BEGINNING, Position
-
-KINDS = ("posted", "edited", "deleted")
-"""What can happen to a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,26 @@ class FeedStore:
         async with self._database.reading() as connection:
             return await feed_page(connection, after, limit, channels, kinds)
 
+    async def kept_page(
+        self,
+        after: Position,
+        limit: int,
+        channels: Sequence[int] | None = None,
+        kinds: Sequence[str] = KINDS,
+    ) -> tuple[list[Change], Position]:
+        """As `page`, and the floor as it was afterwards: nothing is missing after a position that is not below it."""
+        async with self._database.reading() as connection:
+            changes = await feed_page(connection, after, limit, channels, kinds)
+            return changes, await _floor(connection)
+
+    async def newest(self, count: int) -> Position:
+        """The position after which so many events follow; the floor, where there are fewer."""
+        async with self._database.reading() as connection:
+            row = await connection.fetchrow(statement("feed_newest"), count)
+            if row is None:
+                return await _floor(connection)
+        return Position(row["epoch"], row["position"])
+
     async def head(self) -> Position:
         """The newest event's position; BEGINNING where there is none."""
         async with self._database.reading() as connection:
@@ -58,8 +76,12 @@ class FeedStore:
     async def floor(self) -> Position:
         """The position up to which messages may be gone with their day."""
         async with self._database.reading() as connection:
-            row = await connection.fetchrow("select epoch, position from telegram_gateway.feed_floor")
-        return Position(row["epoch"], row["position"])
+            return await _floor(connection)
+
+
+async def _floor(connection: Connection) -> Position:
+    row = await connection.fetchrow("select epoch, position from telegram_gateway.feed_floor")
+    return Position(row["epoch"], row["position"])
 
 
 async def feed_page(

@@ -37,46 +37,49 @@ class SharedAcknowledger:
         Raises UnknownChannel, AmbiguousMessage (nothing is changed), Unavailable.
         """
         wanted = tuple(dict.fromkeys(request.message_ids))
-        channels = channels_meant(request.channel, self._channel_ids)
+        channels = channels_meant(request.channel, self._channel_ids, request.readable)
+        candidates = [Key(c, n) for c in channels for n in wanted]
         try:
-            stored = await self._database.by_keys([Key(c, n) for c in channels for n in wanted])
+            stored = await self._database.by_keys(candidates)
         except DatabaseUnavailable as error:
-            raise Unavailable(
-                "the database is down, and this process keeps acknowledgements there; try again"
-            ) from error
+            raise _unavailable() from error
         waiting: dict[Key, UUID | None] = {key: state.id for key, state in stored.items() if state.waits}
-        found = {key.message_id for key in waiting}
-        unknown = [message_id for message_id in wanted if message_id not in found]
-        if unknown:
-            early = await self._not_stored_yet(unknown, channels, stored, blind=request.channel is not None)
-            waiting |= dict.fromkeys(early)
+        done = {key: state.id for key, state in stored.items() if not state.waits}
+        # Also of an id that waits somewhere: it may wait elsewhere too, and is ambiguous then.
+        missing = [key for key in candidates if key not in stored]
+        early = await self._not_stored_yet(wanted, missing, stored, blind=request.channel is not None)
+        acknowledged = await self._done(early)
+        waiting |= dict.fromkeys(key for key in early if key not in acknowledged)
+        done |= dict.fromkeys(acknowledged)
         keys = unambiguous(waiting)
         if keys:
             await self._commit(keys, stored, request.processed_by)
         # Those too that were done already: an earlier answer may have been lost before the cache was told.
-        done = {key: state.id for key, state in stored.items() if not state.waits}
         told = [Told(key, row_id, self._clock_s()) for key, row_id in done.items()]
         await self._commits.tell([*told, *(Told(key, waiting[key], self._clock_s()) for key in keys)])
         return Marked(len(request.message_ids), len(keys))
 
+    async def _done(self, keys: Sequence[Key]) -> set[Key]:
+        """Which of some messages are acknowledged already, although they are not stored yet."""
+        try:
+            return await self._database.done(keys)
+        except DatabaseUnavailable as error:
+            raise _unavailable() from error
+
     async def _not_stored_yet(
-        self, wanted: Sequence[int], channels: Sequence[int], stored: Collection[Key], *, blind: bool
-    ) -> list[Key]:
-        """Messages that were served from the cache before the writer had stored them.
+        self, wanted: Sequence[int], missing: Sequence[Key], stored: Collection[Key], *, blind: bool
+    ) -> Sequence[Key]:
+        """Which of the missing were served from the cache before the writer had stored them.
 
         blind: the channel is certain, so that a cache which cannot be asked is no obstacle.
         """
-        missing = [Key(c, n) for c in channels for n in wanted if Key(c, n) not in stored]
         if self._cache is None or not missing:
             return []
         history = self._shared.history
         try:
             if history is None:
                 raise CacheUnavailable(self._shared.reason or "not connected")
-            seen = []
-            for channel_id in dict.fromkeys(key.channel_id for key in missing):
-                ids = [key.message_id for key in missing if key.channel_id == channel_id]
-                seen += [Key(channel_id, n) for n in await self._cache.seen(channel_id, ids)]
+            return sorted(await self._cache.taken_in(missing))
         except CacheUnavailable as error:
             self._shared.disconnected(str(error), history)
             if blind:
@@ -87,9 +90,12 @@ class SharedAcknowledger:
                 "the cache is down, so the channel of ids that are not stored yet cannot be found; "
                 'send "channel" with the request, or try again'
             ) from error
-        return seen
 
     async def _commit(self, keys: Sequence[Key], stored: Mapping[Key, State], consumer: str) -> None:
         # Not before what it changes, however the clocks of two machines differ.
         now_us = max([self._clock_us(), *(stored[key].status_at_us + 1 for key in keys if key in stored)])
         await self._commits.commit([Acknowledged(*key, consumer, now_us) for key in keys], now_us)
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("the database is down, and this process keeps acknowledgements there; try again")

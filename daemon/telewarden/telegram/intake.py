@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from telewarden.telegram.pacing import FloodWaits
 
@@ -43,7 +44,8 @@ class TelegramState:
 
     problem: why nothing comes in, in words; None while it works. received: events accepted. caught_up: every channel
     has been read to its end since the connection was made. watched: how many channels are asked again and again, and
-    watch_interval_s: how often those with news, in seconds. floods: what Telegram made wait.
+    watch_interval_s: how often those with news, in seconds. floods: what Telegram made wait. connected_changed_at:
+    since when `connected` is as it is.
     """
 
     connected: bool = False
@@ -56,3 +58,9 @@ class TelegramState:
     watch_interval_s: float = 0.0
     closed_channels: dict[int, str] = field(default_factory=dict)
     floods: FloodWaits = field(default_factory=FloodWaits)
+    connected_changed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def now_connected(self, connected: bool) -> None:
+        """The connection was made, or is lost."""
+        if connected != self.connected:
+            self.connected, self.connected_changed_at = connected, datetime.now(UTC)

@@ -1,12 +1,13 @@
 """The API worker: serves the polling API until it is cancelled."""
 
+import socket
 from collections.abc import Callable
 
 import anyio
 import structlog
 from quart import Quart
 
-from telewarden_http.server import serve
+from telewarden_http.server import connected, serve
 from telewarden_supervisors import WorkerContext
 
 log = structlog.get_logger(__name__)
@@ -19,7 +20,8 @@ _LOOK = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
 class ApiWorker:
     """Serves one app, and asks it itself whether it answers.
 
-    port: 0 takes a free one; on_bound is told the real one.
+    port: 0 takes a free one; on_bound is told the real one. listener: where several processes share one, instead.
+    own_port: of 127.0.0.1, besides.
     """
 
     def __init__(
@@ -29,8 +31,12 @@ class ApiWorker:
         host: str,
         port: int,
         on_bound: Callable[[int], object] = lambda port: None,
+        listener: socket.socket | None = None,
+        own_port: int | None = None,
     ) -> None:
         self._app = app
+        self._own_port = own_port
+        self._listener = listener
         self._host, self._port = host, port
         self._on_bound = on_bound
 
@@ -48,7 +54,7 @@ class ApiWorker:
         async def look() -> None:
             address = _own_address(self._host)
             while True:
-                if await _answers(address, bound_port):
+                if await _answers(address, bound_port, None if self._listener is None else self._app):
                     ctx.beat()
                 await anyio.sleep(_LOOK_S)
 
@@ -59,6 +65,8 @@ class ApiWorker:
             shutdown=look,
             on_bound=bound,
             graceful_timeout_s=2.0,
+            listener=self._listener,
+            own_port=self._own_port,
         )
 
 
@@ -67,14 +75,15 @@ def _own_address(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
 
 
-async def _answers(address: str, port: int) -> bool:
+async def _answers(address: str, port: int, app: Quart | None) -> bool:
     """A request of our own is answered, with whatever: that the stores are well is not asked here.
 
-    A full house turns connections away, which is an answer too.
+    A full house turns connections away, which is an answer too. app: asked directly, since on a shared port another
+    process may answer; None: by the port.
     """
     with anyio.move_on_after(_ANSWER_S):
         try:
-            async with await anyio.connect_tcp(address, port) as stream:
+            async with connected(app) if app else await anyio.connect_tcp(address, port) as stream:
                 await stream.send(_LOOK)
                 await stream.receive()
         except (anyio.BrokenResourceError, anyio.EndOfStream):

@@ -5,47 +5,43 @@ from collections.abc import Sequence
 import anyio
 import structlog
 
-from telewarden.channels import ChannelSet, LiveIds
-from telewarden.storage.database import REFUSED, Database, DatabaseUnavailable
+from telewarden.channel_handover import ChannelHandover
+from telewarden.channels import LiveIds
+from telewarden.storage.channel_table import ChannelTable
+from telewarden.storage.database import REFUSED, DatabaseUnavailable
+from telewarden.storage.journal_file import JournalError
 from telewarden_supervisors import WorkerContext
 
 log = structlog.get_logger(__name__)
 
-_RETRY_S = 2.0
-_LOOK_S = 2.0
-_BEAT_S = 1.0
+LOOK_S = 1.0
+"""How often the database is looked at, in seconds."""
 
 
 class ChannelWriter:
-    """Writes the served channels into the database whenever they change. Nothing of this process depends on it."""
+    """Carries out what was asked for over HTTP, and writes the served channels into the database whenever they change.
 
-    def __init__(self, channels: ChannelSet, database: Database) -> None:
-        self._channels, self._database = channels, database
-        self._written: tuple[int, ...] | None = None
+    Nothing of this process depends on it. look_s: how often wishes are looked for, in seconds.
+    """
+
+    def __init__(self, handover: ChannelHandover, *, look_s: float = LOOK_S) -> None:
+        self._handover, self._look_s = handover, look_s
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""
         ctx.ready()
+        channels = self._handover.channels
         while True:
             ctx.beat()
-            served = tuple(self._channels.served)
-            if served == self._written:
-                with anyio.move_on_after(_BEAT_S):
-                    await self._channels.changed.wait()
-                continue
-            # Also those that were removed while nobody ran.
-            known = {*self._channels.known, *(self._written or ())}
-            gone = sorted(known.difference(served))
             try:
-                await self._database.serve_channels(
-                    {channel: self._channels.name_of(channel) for channel in served}, gone
-                )
-            except (DatabaseUnavailable, *REFUSED) as error:
+                await self._handover.meet()
+            except (DatabaseUnavailable, JournalError, *REFUSED) as error:
                 ctx.status(f"not written yet: {error}")
-                await anyio.sleep(_RETRY_S)
-            else:
-                self._written = served
-                ctx.status(f"{len(served)} channels")
+                await anyio.sleep(self._look_s)
+                continue
+            ctx.status(f"{len(channels.served)} channels")
+            with anyio.move_on_after(self._look_s):
+                await channels.changed.wait_until(lambda: self._handover.is_behind)
 
 
 class ChannelReader:
@@ -54,11 +50,16 @@ class ChannelReader:
     configured: those of its own settings, which are served whatever the database says. served: may be polled.
     """
 
-    def __init__(self, database: Database, configured: Sequence[int]) -> None:
-        self._database = database
+    def __init__(self, table: ChannelTable, configured: Sequence[int]) -> None:
+        self._table = table
         self._configured = tuple(configured)
         self._served = dict.fromkeys(self._configured)
         self.served = LiveIds(lambda: self._served)
+        self._labels: dict[int, str] = {}
+
+    def label(self, channel_id: int) -> str:
+        """How a channel is called; empty where that is not known."""
+        return self._labels.get(channel_id, "")
 
     def configure(self, configured: Sequence[int]) -> None:
         """The settings name other channels now."""
@@ -66,17 +67,20 @@ class ChannelReader:
         self._configured = tuple(configured)
         self._served = dict.fromkeys((*configured, *(c for c in self._served if c not in gone)))
 
+    async def look(self) -> None:
+        """Look now. Raises DatabaseUnavailable; then those that were found stay."""
+        self._labels = await self._table.served()
+        self._served = dict.fromkeys((*self._configured, *self._labels))
+
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""
         ctx.ready()
         while True:
             ctx.beat()
             try:
-                found = await self._database.served_channels()
+                await self.look()
             except DatabaseUnavailable as error:
-                # Those that were found stay.
                 ctx.status(f"not looked: {error}")
             else:
-                self._served = dict.fromkeys((*self._configured, *found))
                 ctx.status(f"{len(self._served)} channels")
-            await anyio.sleep(_LOOK_S)
+            await anyio.sleep(LOOK_S)

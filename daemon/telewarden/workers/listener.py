@@ -114,7 +114,8 @@ class Listener:
         problem = str(next(iter(leaves(group))))
         if problem != self._state.problem:
             log.warning("telegram_unavailable" if session else "session_unusable", problem=problem)
-        self._state.connected, self._state.session_loaded = False, session
+        self._state.now_connected(False)
+        self._state.session_loaded = session
         self._state.caught_up = False
         self._state.problem = problem
         self._state.reconnects += 1
@@ -151,7 +152,8 @@ class Listener:
         self._readable = frozenset()
         await self._find_channels(opener)
         ctx.beat()
-        self._state.connected, self._state.session_loaded, self._state.problem = True, True, None
+        self._state.now_connected(True)
+        self._state.session_loaded, self._state.problem = True, None
         log.info("telegram_connected", channels=len(self._readable))
         ctx.status(f"listening to {len(self._readable)} channels")
         self._queue = ReadingQueue()
@@ -355,6 +357,10 @@ class Listener:
     def place(self, channel_id: int) -> Place:
         """What Telegram told of a channel when it was asked for all of them; nothing where that is not known."""
         return self._places.get(channel_id, Place(0, 0))
+
+    def label(self, channel_id: int) -> str:
+        """A channel's name on Telegram; empty where that is not known."""
+        return self.place(channel_id).title
 
     def title(self, channel_id: int) -> str:
         """A channel's name on Telegram; its id where that is not known."""

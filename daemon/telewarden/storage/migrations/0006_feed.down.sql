@@ -34,7 +34,13 @@ begin
 end $$;
 drop function telegram_gateway.move_feed_floor(timestamptz);
 drop function telegram_gateway.drop_consumer(text);
+drop function telegram_gateway.configure_consumer(text, text[], boolean, text[], text[], integer, text, timestamptz);
+drop function telegram_gateway.hold_deliveries(text, bigint[], bigint[], integer[], interval, text);
 drop function telegram_gateway.settle_deliveries(text, bigint[], bigint[]);
+drop function telegram_gateway.lease_deliveries(text, text[], integer, interval);
+drop function telegram_gateway.feed_position_at(timestamptz);
+drop function telegram_gateway.feed_head();
+drop function telegram_gateway.feed_channels();
 drop table telegram_gateway.api_keys;
 drop table telegram_gateway.deliveries;
 drop table telegram_gateway.consumers;
