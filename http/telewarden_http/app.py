@@ -111,7 +111,7 @@ def create_app(
         ),
     )
     routed = HotRoutes(app.asgi_app, gate, hot, send_timeout_s=settings.send_timeout_s)
-    app.asgi_app = Boundary(routed, metrics, stopping_of(app))  # type: ignore[method-assign]
+    app.asgi_app = Boundary(routed, metrics, stopping_of(app), settings, gate.address)  # type: ignore[method-assign]
     return app
 
 
@@ -181,5 +181,4 @@ def _answer_errors(app: Quart, settings: ApiSettings) -> None:
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:
-        request_id = log_unexpected(error, request.scope)
-        return failure(500, internal_error(request_id), {"X-Request-Id": request_id})
+        return failure(500, internal_error(log_unexpected(error, request.scope)))
