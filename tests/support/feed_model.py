@@ -165,11 +165,6 @@ class ModelStore(FeedStore):
     ) -> tuple[list[Change], Position]:
         return await self.page(after, limit, channels, kinds), self.floor_at
 
-    async def newest(self, count: int) -> Position:
-        self._ask()
-        older = self.events[: -count or None][: len(self.events) - count if count else None]
-        return older[-1].position if len(self.events) > count else self.floor_at
-
     async def head(self) -> Position:
         self._ask()
         return self.events[-1].position if self.events else BEGINNING

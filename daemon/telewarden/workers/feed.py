@@ -27,7 +27,7 @@ from telewarden_supervisors import WorkerContext
 log = structlog.get_logger(__name__)
 
 RECENT = 2_000
-"""How many events a fresh process brings into memory, for those who come back after its restart."""
+"""The events of how many positions a fresh process brings into memory, for those who come back after its restart."""
 _PAGE = 500
 _LOOK_S = 1.0
 _RETRY_S = 1.0
@@ -45,7 +45,9 @@ class _Filling:
 
     async def begin(self) -> None:
         """With the newest events, all at once: nobody is told of an old one as if it were news."""
-        since = reached = await self.store.newest(self._recent)
+        head, floor = await self.store.head(), await self.store.floor()
+        # So many positions are at most so many events; to count them would be a look into every channel.
+        since = reached = max(floor, Position(head.epoch, max(0, head.position - self._recent)))
         events: list[FeedEvent] = []
         full = True
         while full:
