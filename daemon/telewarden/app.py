@@ -179,6 +179,10 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         on_seen=answers.settled,
     )
     acknowledger = JournalAcknowledger(journal, database, sync, channel_ids=channels.served)
+    window = FeedWindow()
+    follower = JournalFeed(
+        window, FeedStore(database), journal, cache, take_over=partial(take_over, database, journal)
+    )
     writer = Writer(
         journal,
         database,
@@ -186,6 +190,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         batch_size=settings.database.batch_size,
         batch_age_s=settings.database.batch_age_s,
         fail_point=FailPoint(settings.testing.fail_point),
+        on_set_aside=follower.refused,
     )
     health = Health(journal, database, sync, telegram, cached=cache is not None)
     metrics = DaemonMetrics(journal, database, sync, writer, telegram, answers)
@@ -209,7 +214,6 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     answer_s = http_settings.answer_timeout_s
     consumers = DatabaseConsumers(database)
     registry.register(ConsumerMetrics(consumers.counts))
-    window = FeedWindow()
     feed = WindowedFeed(
         window,
         FeedStore(database),
@@ -222,9 +226,6 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         ],
     )
     registry.register(FeedMetrics(feed, window))
-    follower = JournalFeed(
-        window, FeedStore(database), journal, cache, take_over=partial(take_over, database, journal)
-    )
     app = create_app(
         reader=reader,
         acknowledger=acknowledger,

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import structlog
 
+from telewarden.messages import Key
 from telewarden.storage.cache import Cache
 from telewarden.storage.database import DatabaseUnavailable
 from telewarden.storage.feed_foresight import Foresight
@@ -170,6 +171,10 @@ class JournalFeed:
                     ctx.status(f"waiting for the database: {error}")
                 with anyio.move_on_after(_RETRY_S):
                     await self._journal.changed.wait_until(partial(self._has_moved, seen))
+
+    def refused(self, key: Key) -> None:
+        """The database refused something of a message, which was served already if it was certain."""
+        self._filling.foresight.forget(key)
 
     def _has_moved(self, seen: tuple[int, int, int | None]) -> bool:
         return self._place() != seen
