@@ -184,6 +184,10 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         on_answer=answers.answered,
         on_seen=answers.settled,
     )
+    window = FeedWindow()
+    follower = JournalFeed(
+        window, FeedStore(database), journal, cache, take_over=partial(take_over, database, journal)
+    )
     acknowledger = CountedAcknowledger(
         JournalAcknowledger(journal, database, sync, channel_ids=channels.served)
     )
@@ -194,6 +198,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         batch_size=settings.database.batch_size,
         batch_age_s=settings.database.batch_age_s,
         fail_point=FailPoint(settings.testing.fail_point),
+        on_set_aside=follower.refused,
     )
     health = Health(journal, database, sync, telegram, cached=cache is not None)
     metrics = DaemonMetrics(journal, database, sync, writer, telegram, answers)
@@ -218,7 +223,6 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     answer_s = http_settings.answer_timeout_s
     consumers = DatabaseConsumers(database)
     registry.register(ConsumerMetrics(consumers.counts))
-    window = FeedWindow()
     feed = WindowedFeed(
         window,
         FeedStore(database),
@@ -231,9 +235,6 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         ],
     )
     registry.register(FeedMetrics(feed, window))
-    follower = JournalFeed(
-        window, FeedStore(database), journal, cache, take_over=partial(take_over, database, journal)
-    )
     faults = WorkerFaults() if settings.testing.worker_faults else None
     shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
 
