@@ -41,6 +41,7 @@ from telewarden_http.routing import Route, Routes, register
 from telewarden_http.settings import ApiSettings
 from telewarden_http.stopping import stopping_of
 from telewarden_http.sync import SyncRoute
+from telewarden_http.v1.long_polls import keep_long_polls
 
 _SETTINGS = "TELEWARDEN_API"
 _GATE = "telewarden_gate"
@@ -74,6 +75,7 @@ def create_app(
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
 
+    keep_long_polls(app, settings)
     messages = MessageRoutes(reader, acknowledger, metrics, settings.answer_timeout_s)
     changes = ChangeRoutes(changer, reader, settings.answer_timeout_s)
     monitoring = MonitoringRoutes(health, registry, settings.service)

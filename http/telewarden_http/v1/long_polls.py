@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from quart import Quart
+
 from telewarden_http.auth import Principal
 from telewarden_http.errors import TooManyRequests
+from telewarden_http.settings import ApiSettings
 
 
 class LongPolls:
@@ -18,19 +21,22 @@ class LongPolls:
         self.count = 0
         self._of: dict[str, int] = {}
 
-    @contextmanager
-    def entered(self, principal: Principal) -> Iterator[None]:
-        """Inside, one request more waits. Raises TooManyRequests."""
-        name = principal.name
-        of_key = self._of.get(name, 0)
+    def check(self, principal: Principal) -> None:
+        """Raises TooManyRequests if none may wait besides."""
+        of_key = self._of.get(principal.name, 0)
         if of_key >= self.most_a_key:
             raise TooManyRequests(
                 f"{of_key} requests of this key wait already, and no more may at once; end one, or ask without waiting"
             )
         if self.count >= self.most:
             raise TooManyRequests(f"{self.count} requests wait already; try again, or ask without waiting")
+
+    @contextmanager
+    def counted(self, principal: Principal) -> Iterator[None]:
+        """Inside, one request more waits, which was checked before."""
+        name = principal.name
         self.count += 1
-        self._of[name] = of_key + 1
+        self._of[name] = self._of.get(name, 0) + 1
         try:
             yield
         finally:
@@ -40,3 +46,24 @@ class LongPolls:
                 self._of[name] = left
             else:
                 del self._of[name]
+
+    @contextmanager
+    def entered(self, principal: Principal) -> Iterator[None]:
+        """Inside, one request more waits. Raises TooManyRequests."""
+        self.check(principal)
+        with self.counted(principal):
+            yield
+
+
+_EXTENSION = "telewarden_long_polls"
+
+
+def keep_long_polls(app: Quart, settings: ApiSettings) -> None:
+    """Have an app count its requests that wait."""
+    app.extensions[_EXTENSION] = LongPolls(settings.long_polls, settings.long_polls_a_key)
+
+
+def long_polls_of(app: Quart) -> LongPolls:
+    """Those of an app of `create_app`."""
+    polls: LongPolls = app.extensions[_EXTENSION]
+    return polls
