@@ -21,8 +21,16 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	@$(BIN)/telewarden demo $(ARGS)
 
+# Without ARGS: in two lanes, then the chaos tests, which need the machine to themselves.
 test: $(READY)
+ifeq ($(strip $(ARGS)),)
+	@status=0; \
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --ignore tests/chaos || status=1; \
+	$(BIN)/pytest tests/chaos || status=1; \
+	exit $$status
+else
 	@$(BIN)/pytest $(ARGS)
+endif
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

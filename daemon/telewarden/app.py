@@ -9,6 +9,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from telewarden import logs
+from telewarden.acknowledged import CountedAcknowledger
+from telewarden.administration import Common, IngestParts, ingest_administration
 from telewarden.backfill import Backfiller
 from telewarden.cache_admin import CacheAdmin
 from telewarden.channel_admin import ChannelAdmin
@@ -22,6 +24,7 @@ from telewarden.fault_injection import WorkerFaults
 from telewarden.feed_metrics import FeedMetrics
 from telewarden.gateway import IngestGateway
 from telewarden.health import Health
+from telewarden.history import History
 from telewarden.http_channels import HttpChannels
 from telewarden.metrics import CacheErrors, DaemonMetrics, IntakeLags
 from telewarden.notify import Notifier
@@ -59,6 +62,7 @@ from telewarden.workers.api import ApiWorker
 from telewarden.workers.channels import ChannelWriter
 from telewarden.workers.feed import JournalFeed
 from telewarden.workers.health import HealthWorker
+from telewarden.workers.jobs import JobsWorker
 from telewarden.workers.listener import Listener
 from telewarden.workers.redis import RedisWorker
 from telewarden.workers.upkeep import UPKEEP_S, Upkeep
@@ -178,7 +182,9 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         on_answer=answers.answered,
         on_seen=answers.settled,
     )
-    acknowledger = JournalAcknowledger(journal, database, sync, channel_ids=channels.served)
+    acknowledger = CountedAcknowledger(
+        JournalAcknowledger(journal, database, sync, channel_ids=channels.served)
+    )
     writer = Writer(
         journal,
         database,
@@ -192,6 +198,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     registry.register(metrics)
     if cache is not None:
         registry.register(CacheErrors(cache))
+    lags = IntakeLags(registry)
     listener = Listener(
         TelethonFeed(client_settings(settings), request_timeout_s=settings.telegram.request_timeout_s),
         journal,
@@ -199,7 +206,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         telegram,
         channels,
         intake_settings(settings),
-        IntakeLags(registry),
+        lags,
     )
     table = ChannelTable(database)
     handover = ChannelHandover(channels, table, lost_cache)
@@ -225,25 +232,6 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     follower = JournalFeed(
         window, FeedStore(database), journal, cache, take_over=partial(take_over, database, journal)
     )
-    app = create_app(
-        reader=reader,
-        acknowledger=acknowledger,
-        changer=JournalChanger(journal, reader),
-        synchroniser=ListenerSynchroniser(
-            lambda: listener.reader, lambda: list(channels.taken_in), listener.title
-        ),
-        health=health,
-        settings=http_settings,
-        registry=registry,
-        groups=[
-            ChannelRoutes(http_channels, answer_s),
-            GatewayRoutes(gateway, http_channels, health, registry, answer_s),
-            FeedRoutes(feed, answer_s),
-            ConsumerRoutes(consumers, WindowWakes(window, consumers.returned, stored=stored_in(journal))),
-        ],
-    )
-    api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
-    health_worker = HealthWorker(health, database, journal, notifier)
     faults = WorkerFaults() if settings.testing.worker_faults else None
     shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
 
@@ -276,13 +264,64 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         lambda: listener.asking, journal, database, telegram, lambda: listener.settings.requests_per_s
     )
     admin = ChannelAdmin(channels, listener, journal, telegram, lost_cache)
+    history = History()
+    synchroniser = ListenerSynchroniser(
+        lambda: listener.reader, lambda: list(channels.taken_in), listener.title
+    )
+    shelf = PoisonShelf(database, journal)
+    administration = ingest_administration(
+        Common(
+            supervisor=lambda: supervisor,
+            history=history,
+            health=health,
+            registry=registry,
+            database=database,
+            keeper=http_channels,
+            consumers=consumers,
+            answers=answers,
+            acknowledged=lambda: acknowledger.count + consumers.counts.acknowledged,
+            answer_timeout_s=answer_s,
+        ),
+        IngestParts(
+            journal=journal,
+            cache=cache,
+            sync=sync,
+            telegram=telegram,
+            channels=channels,
+            lags=lags,
+            channel_admin=admin,
+            cache_admin=cache_admin,
+            shelf=shelf,
+            verifier=verifier,
+            backfiller=backfiller,
+            synchroniser=synchroniser,
+        ),
+    )
+    app = create_app(
+        reader=reader,
+        acknowledger=acknowledger,
+        changer=JournalChanger(journal, reader),
+        synchroniser=synchroniser,
+        health=health,
+        settings=http_settings,
+        registry=registry,
+        groups=[
+            ChannelRoutes(http_channels, answer_s),
+            GatewayRoutes(gateway, http_channels, health, registry, answer_s),
+            FeedRoutes(feed, answer_s),
+            ConsumerRoutes(consumers, WindowWakes(window, consumers.returned, stored=stored_in(journal))),
+            *administration.groups,
+        ],
+    )
+    api = ApiWorker(app, host=settings.http.host, port=settings.http.port)
+    health_worker = HealthWorker(health, database, journal, notifier, administration.pulse.beat)
     control = ControlServer(
         socket_path(settings),
         lambda: supervisor,
         verifier,
         admin,
         backfiller,
-        PoisonShelf(database, journal),
+        shelf,
         faults,
         cache_admin,
     )
@@ -299,12 +338,13 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         worker("health", health_worker.run, heartbeat_s=30.0),
         worker("loop-watch", LoopWatch(LOOP_TURN_S, log_blocked_loop), heartbeat_s=30.0),
         worker("control", control.run, heartbeat_s=30.0),
+        worker("jobs", JobsWorker(administration.jobs).run, heartbeat_s=30.0),
     ]
     supervisor = Supervisor(
         "telewarden",
         children,
         intensity=shape.intensity,
-        subscribers=[logs.log_supervision, metrics.count_restart],
+        subscribers=[logs.log_supervision, metrics.count_restart, history.note],
     )
     health.supervisor = metrics.supervisor = supervisor
     return Daemon(

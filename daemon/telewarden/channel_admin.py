@@ -20,6 +20,10 @@ log = structlog.get_logger(__name__)
 _LOOK_S = 0.5
 
 
+class NotConnected(ChannelRefused):
+    """Telegram has to be asked, and is not connected; the message says why."""
+
+
 class ChannelRow(msgspec.Struct, frozen=True):
     """A channel as an operator sees it.
 
@@ -54,7 +58,7 @@ class ChannelAdmin:
 
     def rows(self) -> list[ChannelRow]:
         """Every channel."""
-        return [self._row(channel_id) for channel_id in self._channels.served]
+        return [self.row(channel_id) for channel_id in self._channels.served]
 
     async def dialogs(self) -> list[Found]:
         """Every channel and group that the account is in. Raises ChannelRefused, and what a Connection raises."""
@@ -69,7 +73,7 @@ class ChannelAdmin:
         except BadReference as error:
             raise ChannelRefused(str(error)) from error
         if isinstance(wanted, ById) and wanted.channel_id in self._channels.served:
-            return self._row(wanted.channel_id)
+            return self.row(wanted.channel_id)
         connection, asking = self._connection()
         try:
             found = await asking.ask("resolve", None, lambda: connection.resolve(wanted, join=join))
@@ -79,7 +83,7 @@ class ChannelAdmin:
             log.info("channel_added", channel_id=found.channel_id, title=found.title, start=start)
             # The database may hold messages of it that wait; the cache was filled without them.
             self._lost_cache(f"channel {found.channel_id} was added")
-        return self._row(found.channel_id)
+        return self.row(found.channel_id)
 
     async def remove(self, reference: str) -> int:
         """Take a channel in no more. Returns its id. Raises ChannelRefused, JournalError."""
@@ -93,12 +97,12 @@ class ChannelAdmin:
         channel_id = self.served(reference)
         await self._channels.pause(channel_id, paused=paused)
         log.info("channel_paused" if paused else "channel_resumed", channel_id=channel_id)
-        return self._row(channel_id)
+        return self.row(channel_id)
 
     async def watch(self, channel_id: int) -> AsyncGenerator[ChannelRow, None]:
         """How a channel is, again and again, until it is settled or removed."""
         while channel_id in self._channels.served:
-            row = self._row(channel_id)
+            row = self.row(channel_id)
             yield row
             if row.is_settled:
                 return
@@ -107,7 +111,7 @@ class ChannelAdmin:
 
     def _connection(self) -> tuple[Connection, Asking]:
         if self._listener.asking is None:
-            raise ChannelRefused(
+            raise NotConnected(
                 f"Telegram is not connected ({self._state.problem or 'being connected'}); try again when it is"
             )
         return self._listener.asking
@@ -123,7 +127,8 @@ class ChannelAdmin:
                 raise ChannelRefused(f"{text} is none of the channels; `telewarden channels list` shows them")
         return _called(self.rows(), text).channel_id
 
-    def _row(self, channel_id: int) -> ChannelRow:
+    def row(self, channel_id: int) -> ChannelRow:
+        """One of them. Raises ChannelRefused for one that is not served."""
         place = self._journal.channels.get(channel_id)
         state, is_settled = self._state_of(channel_id)
         told = self._listener.place(channel_id)

@@ -85,7 +85,7 @@ class ChannelSet:
         entry = self._journal.registered.get(channel_id)
         if entry is None or not entry.added:
             return self.first_read
-        return int(entry.start) if entry.start.isdigit() else entry.start
+        return int(entry.start) if entry.start.isdecimal() else entry.start
 
     def name_of(self, channel_id: int) -> str:
         """How it was called when it was added; empty where that is not known."""
@@ -152,7 +152,7 @@ class ChannelSet:
 def check_start(text: str) -> str:
     """A start as it is kept. Raises ChannelRefused for what is none."""
     text = text.strip().lower()
-    if text in (NOW, ALL) or (text.isdigit() and 0 < int(text) <= 1_000_000):
+    if text in (NOW, ALL) or (text.isdecimal() and 0 < int(text) <= 1_000_000):
         return text
     try:
         date_of(text)

@@ -21,21 +21,14 @@ from telewarden.channel_admin import ChannelAdmin
 from telewarden.control_cache import CacheAnswer, CacheRequest, answer_cache
 from telewarden.control_channels import ChannelAnswer, ChannelRequest, answer_channels
 from telewarden.fault_injection import FaultKind, WorkerFaults
+from telewarden.restarting import NoSuchWorker, NotReadyInTime, NotRestarted, restart_worker
 from telewarden.settings import Settings
 from telewarden.storage.database import DatabaseUnavailable
 from telewarden.storage.journal_file import JournalError
 from telewarden.storage.poison import NoSuchPoison, PoisonRow, PoisonShelf
 from telewarden.telegram.feed import ChannelClosed, Flooded, SessionUnusable, TelegramUnavailable
-from telewarden.tree import walk
 from telewarden.verify import CannotLook, Difference, Verifier
-from telewarden_supervisors import (
-    ChildNotFound,
-    Snapshot,
-    SupervisionError,
-    Supervisor,
-    WorkerContext,
-    leaves,
-)
+from telewarden_supervisors import Snapshot, Supervisor, WorkerContext, leaves
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +36,6 @@ NAME = "control"
 """This worker's name in the tree."""
 LINE_BYTES = 64 * 1024
 """No request or answer is longer."""
-RESTART_S = 30.0
-"""Seconds that a restarted worker may take to be ready."""
 
 _PATH_BYTES = 107  # struct sockaddr_un, unix(7)
 _CLIENTS = 16
@@ -268,24 +259,13 @@ class ControlServer:
                 return Answer(False, f"{request.command} says nothing of what is wanted")
 
     async def _restart(self, worker: str) -> Answer:
-        supervisor = self._supervisor()
-        paths = {node.name: path for path, node in walk(supervisor.snapshot())}
-        if worker not in paths:
-            return Answer(False, f"there is no worker {worker!r}; there are {', '.join(paths)}")
         if worker == NAME:
             return Answer(False, f"{NAME} answers this request and cannot be restarted by it")
-        log.info("restart_asked_for", worker=worker)
-        began_s = anyio.current_time()
         try:
-            with anyio.fail_after(RESTART_S):
-                await supervisor.restart_child(paths[worker])
-        except TimeoutError:
-            return Answer(False, f"{worker} was restarted, and was not ready within {RESTART_S:g} s")
-        except ChildNotFound as error:
+            took_s = await restart_worker(self._supervisor(), worker)
+        except (NoSuchWorker, NotRestarted, NotReadyInTime) as error:
             return Answer(False, str(error))
-        except SupervisionError as error:
-            return Answer(False, f"{worker} was not restarted: {error}")
-        return Answer(True, f"{worker} is ready again, after {anyio.current_time() - began_s:.2f} s")
+        return Answer(True, f"{worker} is ready again, after {took_s:.2f} s")
 
     async def _poison(self, request: Request) -> Answer:
         try:

@@ -1,7 +1,8 @@
 """The daemon's metrics: the names that dashboards already use, and those of the new parts. Read when scraped."""
 
 from collections import Counter as Counts
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,12 +14,26 @@ from telewarden.storage.cache import Cache
 from telewarden.storage.cache_errors import Kind
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import Database
-from telewarden.storage.journal import Journal
+from telewarden.storage.journal import Journal, wall_clock_us
 from telewarden.telegram.intake import Lags, TelegramState
 from telewarden.tree import workers
 from telewarden.workers.writer import Writer
 from telewarden_http.protocols import Source
 from telewarden_supervisors import ChildRestarted, Event, Supervisor
+
+INTAKE_LAG = "telewarden_intake_lag_seconds"
+
+
+def buckets_of(registry: CollectorRegistry, histogram: str, labels: Mapping[str, str]) -> dict[float, float]:
+    """The cumulative buckets of a histogram by their limits, over all that has these labels; empty before the first."""
+    name = f"{histogram}_bucket"
+    found: dict[float, float] = {}
+    for metric in registry.restricted_registry([name]).collect():
+        for sample in metric.samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                limit = float(sample.labels["le"])
+                found[limit] = found.get(limit, 0.0) + sample.value
+    return dict(sorted(found.items()))
 
 
 class ServingMetrics(Collector):
@@ -151,12 +166,22 @@ class CacheErrors(Collector):
         yield errors
 
 
+class NewestPost(NamedTuple):
+    """When a channel's newest post was taken in, in microseconds since the epoch, and how long after its date."""
+
+    at_us: int
+    lag_s: float
+
+
 class IntakeLags(Lags):
     """How late posts come, by how they came: which channels does Telegram delay?"""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, clock_us: Callable[[], int] = wall_clock_us) -> None:
+        self._clock_us = clock_us
+        self.newest: dict[int, NewestPost] = {}
+        """By channel."""
         self._all = Histogram(
-            "telewarden_intake_lag_seconds",
+            INTAKE_LAG,
             "From Telegram's date of a new post (whole seconds) to its acceptance, by source.",
             ["source"],
             buckets=(0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 3600),
@@ -171,6 +196,7 @@ class IntakeLags(Lags):
 
     def observe(self, source: str, channel_id: int, lag_s: float) -> None:
         """See `Lags`."""
+        self.newest[channel_id] = NewestPost(self._clock_us(), lag_s)
         self._all.labels(source).observe(lag_s)
         self._last.labels(str(channel_id), source).set(lag_s)
 

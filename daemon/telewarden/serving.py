@@ -8,14 +8,18 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from telewarden import logs
+from telewarden.acknowledged import CountedAcknowledger
+from telewarden.administration import Common, serving_administration
 from telewarden.consumer_metrics import ConsumerMetrics
 from telewarden.consumer_wakes import WindowWakes
 from telewarden.feed_metrics import FeedMetrics
 from telewarden.gateway import ONLY_SERVES, ServingGateway
+from telewarden.history import History
 from telewarden.http_channels import HttpChannels
 from telewarden.metrics import CacheErrors, ServingMetrics
 from telewarden.notify import Notifier
 from telewarden.running import Daemon
+from telewarden.serving_channels import ServingChannels
 from telewarden.serving_health import ServingHealth
 from telewarden.settings import Settings
 from telewarden.share import Share
@@ -81,7 +85,12 @@ def make_server(
     gateway = ServingGateway(database, channels.served)
     http_settings = api_settings(settings)
     answer_s = http_settings.answer_timeout_s
+    acknowledger = CountedAcknowledger(
+        SharedAcknowledger(database, cache, shared, channel_ids=channels.served, clock_s=time.monotonic)
+    )
+    history = History()
     health = ServingHealth(database, shared, cached=cache is not None)
+    told_health = health if share is None else share.health(health)
     metrics = ServingMetrics(database, shared, answers)
     registry.register(metrics)
     if cache is not None:
@@ -100,6 +109,23 @@ def make_server(
         ],
     )
     registry.register(FeedMetrics(feed, window))
+    administration = serving_administration(
+        Common(
+            supervisor=lambda: supervisor,
+            history=history,
+            health=told_health,
+            registry=registry,
+            database=database,
+            keeper=http_channels,
+            consumers=consumers,
+            answers=answers,
+            acknowledged=lambda: acknowledger.count + consumers.counts.acknowledged,
+            answer_timeout_s=answer_s,
+        ),
+        shared,
+        cache,
+        ServingChannels(http_channels, channels.served),
+    )
     app = create_app(
         reader=SharedReader(
             database,
@@ -109,12 +135,10 @@ def make_server(
             on_answer=answers.answered,
             on_seen=answers.settled,
         ),
-        acknowledger=SharedAcknowledger(
-            database, cache, shared, channel_ids=channels.served, clock_s=time.monotonic
-        ),
+        acknowledger=acknowledger,
         changer=SharedChanger(database, cache, shared, clock_s=time.monotonic),
         synchroniser=_NoSession(),
-        health=health if share is None else share.health(health),
+        health=told_health,
         settings=http_settings,
         registry=registry,
         groups=[
@@ -122,6 +146,7 @@ def make_server(
             GatewayRoutes(gateway, http_channels, health, registry, answer_s),
             FeedRoutes(feed, answer_s),
             ConsumerRoutes(consumers, WindowWakes(window, consumers.returned)),
+            *administration.groups,
         ],
     )
     api = ApiWorker(
@@ -131,7 +156,7 @@ def make_server(
         listener=None if share is None else share.listener,
         own_port=None if share is None else share.own_port(settings.http.process_port),
     )
-    health_worker = HealthWorker(health, database, None, notifier)
+    health_worker = HealthWorker(health, database, None, notifier, administration.pulse.beat)
     shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
     children: list[AnySpec] = []
     if cache is not None:
@@ -148,7 +173,7 @@ def make_server(
         "telewarden",
         children,
         intensity=shape.intensity,
-        subscribers=[logs.log_supervision, metrics.count_restart],
+        subscribers=[logs.log_supervision, metrics.count_restart, history.note],
     )
     health.supervisor = metrics.supervisor = supervisor
     takers = serving_takers(app) | {

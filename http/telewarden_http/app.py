@@ -16,6 +16,7 @@ from werkzeug.exceptions import (
 from telewarden_http.auth import Keyring, Scope
 from telewarden_http.boundary import Boundary, internal_error, log_unexpected
 from telewarden_http.changes import ChangeRoutes
+from telewarden_http.console import ConsoleRoutes
 from telewarden_http.errors import ApiError, KeyMissing
 from telewarden_http.hot import HotRoute, HotRoutes
 from telewarden_http.messages import MessageRoutes
@@ -93,7 +94,7 @@ def create_app(
         Route("GET", "/health/ready", monitoring.ready, watched),
         Route("GET", "/metrics", monitoring.metrics, watched),
     )
-    for route in (*contract, *(route for group in groups for route in group.routes())):
+    for route in (*contract, *(route for group in (ConsoleRoutes(), *groups) for route in group.routes())):
         register(app, route, guard)
     _answer_errors(app, settings)
     hot = (

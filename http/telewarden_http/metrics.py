@@ -9,6 +9,9 @@ from telewarden_http.protocols import Source
 OTHER: Final = "other"
 """The label of a route or method that the API does not know: strangers choose those, so they get one value."""
 
+DURATIONS: Final = "telegram_gateway_api_http_request_duration_seconds"
+"""The histogram of how long requests took."""
+
 CLIENT_GONE: Final = "499"
 """The status of a request whose client went away before the answer (nginx's number)."""
 
@@ -30,7 +33,7 @@ class ApiMetrics:
             registry=registry,
         )
         durations = Histogram(
-            "telegram_gateway_api_http_request_duration_seconds",
+            DURATIONS,
             "Time from a request's headers to the last byte of its answer.",
             ("method", "route"),
             buckets=_BUCKETS_S,

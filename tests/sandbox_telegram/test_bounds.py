@@ -59,7 +59,7 @@ def test_what_unpacks_to_too_much_is_refused_before_it_is_held() -> None:
     assert inflate(gzip.compress(bytes(INFLATED_BYTES))) == bytes(INFLATED_BYTES)
 
 
-@pytest.mark.parametrize("data", [b"", b"no gzip at all", gzip.compress(b"cut off")[:-9]])
+@pytest.mark.parametrize("data", [b"", b"no gzip at all", gzip.compress(b"cut off", mtime=0)[:-9]])
 def test_what_cannot_be_unpacked_is_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="packed"):
         inflate(data)

@@ -26,6 +26,7 @@ WORKERS = (
     "health",
     "loop-watch",
     "control",
+    "jobs",
 )
 """Every worker of a daemon with a cache."""
 

@@ -10,9 +10,14 @@ from telewarden.sandbox.stack import CONSUMER, Stack
 
 @asynccontextmanager
 async def serving_process(
-    stack: Stack, name: str = "serving", *, cache: Mapping[str, object] | None = None
+    stack: Stack,
+    name: str = "serving",
+    *,
+    cache: Mapping[str, object] | None = None,
+    gateway_token: str = "",
 ) -> AsyncIterator[DaemonProcess]:
-    """Started and ready; ended with the context. cache: its settings, if not those of the stack's one Valkey."""
+    """Started and ready; ended with the context. cache: its settings, if not those of the stack's one Valkey.
+    gateway_token: an administrator's, if there is to be one."""
     port = free_port()
     settings_file = stack.folder / f"{name}.toml"
     write_settings(
@@ -20,7 +25,11 @@ async def serving_process(
         {
             "database": {"dsn": stack.postgres.dsn},
             "cache": cache or {"url": stack.valkey.url},
-            "http": {"port": port, "api_keys": {CONSUMER: stack.daemon.api_key}},
+            "http": {
+                "port": port,
+                "api_keys": {CONSUMER: stack.daemon.api_key},
+                "gateway_token": gateway_token,
+            },
             "log": {"format": "console"},
         },
     )

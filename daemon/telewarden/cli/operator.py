@@ -53,7 +53,8 @@ def restart(
     set_: SetOption = None,
 ) -> None:
     """Restart one worker of the running daemon, and wait until it is ready."""
-    from telewarden.control import RESTART_S, Request
+    from telewarden.control import Request
+    from telewarden.restarting import RESTART_S
 
     print(ask(control_path(config, set_), Request("restart", worker), timeout_s=RESTART_S + 5.0).text)
 

@@ -53,6 +53,10 @@ class Mirror:
         not all has had room."""
         return Memory(self._states, position, plain) if self.complete else None
 
+    def waiting(self, channel_id: int) -> int:
+        """How many of a channel's messages are in it."""
+        return len(self._states.get(channel_id, ()))
+
     def get(self, key: Key) -> State | None:
         """A pending message's state."""
         return self._states.get(key.channel_id, {}).get(key)

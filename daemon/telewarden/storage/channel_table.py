@@ -123,10 +123,10 @@ class ChannelTable:
         return removed
 
     async def served(self) -> dict[int, str]:
-        """Which channels may be polled, and their names; empty where not known."""
+        """Which channels may be polled, and how they are called; empty where that is not known."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(statement("served_channels"))
-        return {row["channel_id"]: row["label"] or "" for row in rows}
+        return {row["channel_id"]: row["label"] for row in rows}
 
     async def wishes(self) -> list[Wish]:
         """What is still to be done by the process that takes in."""

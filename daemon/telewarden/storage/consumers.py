@@ -49,6 +49,11 @@ class ConsumerCounts:
         self.outcomes: Counter[Outcome] = Counter()
         """What became of receipts that were sent."""
 
+    @property
+    def acknowledged(self) -> int:
+        """Events that were acknowledged."""
+        return self.outcomes[Outcome.ACKNOWLEDGED]
+
 
 class DatabaseConsumers:
     """Implements ConsumerStore and ConsumerAdmin. returned: fires when this process gave something back, or changed a

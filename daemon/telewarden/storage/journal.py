@@ -115,6 +115,12 @@ class Journal:
         return self._unflushed_bytes
 
     @property
+    def room_bytes(self) -> int:
+        """What may still be taken in before intake pauses: up to the journal's bound, or its disk's. Raises OSError."""
+        of_journal = self._max_bytes - self._unflushed_bytes
+        return max(0, min(of_journal, self._free_bytes() - self._min_free_bytes))
+
+    @property
     def has_room(self) -> bool:
         """Intake may go on; otherwise it pauses, and Telegram keeps its history meanwhile."""
         return self._unflushed_bytes < self._max_bytes and self._free_bytes() >= self._min_free_bytes

@@ -36,6 +36,11 @@ class PoisonShelf:
     def __init__(self, database: Database, journal: Journal) -> None:
         self._database, self._journal = database, journal
 
+    async def count(self) -> int:
+        """How many there are."""
+        async with self._database.reading() as connection:
+            return int(await connection.fetchval(statement("poison_count")))
+
     async def rows(self) -> tuple[Sequence[PoisonRow], int]:
         """The oldest ones, at most ROWS, and how many there are."""
         async with self._database.writing() as connection:

@@ -68,7 +68,7 @@ def _app_link(text: str) -> Reference:
     for name, kind in (("domain", _by_name), ("invite", _by_invite)):
         if name in query:
             return kind(query[name][0], text)
-    if "channel" in query and query["channel"][0].isdigit():
+    if "channel" in query and query["channel"][0].isdecimal():
         return _by_id(int(query["channel"][0]))
     raise BadReference(f"{text!r} names no channel; {_HINT}")
 
@@ -76,7 +76,7 @@ def _app_link(text: str) -> Reference:
 def _web_link(path: str) -> Reference:
     parts = [part for part in urlsplit(path).path.split("/") if part]
     match parts:
-        case ["c", number, *_] if number.isdigit():
+        case ["c", number, *_] if number.isdecimal():
             return _by_id(int(number))
         case ["joinchat", invite, *_]:
             return _by_invite(invite, path)

@@ -69,9 +69,8 @@ class ChannelReader:
 
     async def look(self) -> None:
         """Look now. Raises DatabaseUnavailable; then those that were found stay."""
-        found = await self._table.served()
-        self._served = dict.fromkeys((*self._configured, *found))
-        self._labels = found
+        self._labels = await self._table.served()
+        self._served = dict.fromkeys((*self._configured, *self._labels))
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled."""

@@ -1,5 +1,7 @@
 """The health worker: asks the database for signs of life, and tells systemd how things are."""
 
+from collections.abc import Callable
+
 import anyio
 import structlog
 
@@ -20,12 +22,19 @@ class HealthWorker:
     """READY when polls can be answered right; WATCHDOG only while live, and while the writer progresses or has a reason
     not to.
 
-    journal: None in a process without a writer. told_ready: the service manager knows that it is ready.
+    journal: None in a process without a writer. told_ready: the service manager knows that it is ready. on_look: called
+    about twice a second.
     """
 
     def __init__(
-        self, health: ServingHealth, database: Database, journal: Journal | None, notifier: Notifier
+        self,
+        health: ServingHealth,
+        database: Database,
+        journal: Journal | None,
+        notifier: Notifier,
+        on_look: Callable[[], object] = lambda: None,
     ) -> None:
+        self._on_look = on_look
         self._health, self._database, self._journal, self._notifier = health, database, journal, notifier
         self.told_ready = False
         self._extend_at_s = 0.0
@@ -41,6 +50,7 @@ class HealthWorker:
         pet_s = self._notifier.watchdog_s / 3 if self._notifier.watchdog_s is not None else None
         next_pet_s = 0.0
         while True:
+            self._on_look()
             await self._ask_database()
             now_s = anyio.current_time()
             report = self._tell(now_s)
