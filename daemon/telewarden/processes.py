@@ -81,7 +81,7 @@ def make_parent(settings: Settings, listener: socket.socket, notifier: Notifier)
     def end_all() -> None:
         # All at once: the supervisor ends them one after another.
         for process in processes:
-            process.request_end()
+            process.end()
 
     return Daemon(supervisor, notifier, overseer, {name: take(name) for name in TAKEN}, end_all)
 

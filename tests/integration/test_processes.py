@@ -8,10 +8,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from support.processes import KEY, Processes, crowd, poll, runs, send, serving_processes
+from support.processes import HEALTH, KEY, Processes, crowd, poll, runs, send, serving_processes
 from support.servers import Servers
 from telewarden.sandbox.postgres import EmbeddedPostgres
-from telewarden.sandbox.raw_http import get, raw_connection
+from telewarden.sandbox.raw_http import Answer, get, raw_connection
 from telewarden.sandbox.valkey import EmbeddedValkey
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -111,7 +111,26 @@ async def test_a_reload_reaches_all_also_those_that_start_later(processes: Proce
 
 async def test_the_parent_ends_them_in_order(processes: Processes) -> None:
     pids = await processes.pids(2)
-    assert await processes.parent.stop() == 0
+    answers: list[Answer] = []
+
+    async def wait_for_news() -> None:
+        async with raw_connection(processes.port) as connection:
+            assert (await connection.ask(HEALTH)).status == 200
+            waiting.release()
+            answers.append(await connection.ask(get("/v1/feed?after=now&wait=60", KEY)))
+
+    waiting = anyio.Semaphore(0)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(wait_for_news)
+        for _ in range(8):
+            await waiting.acquire()
+        assert await processes.parent.stop() == 0
+    assert len(answers) == 8
+    assert "ending_at_once" not in processes.parent.log
+    for answer in answers:
+        assert (answer.status, json.loads(answer.body)["events"]) == (200, [])
+        assert answer.last
     assert not any(map(runs, pids))
     assert "STOPPING=1" in processes.manager.text
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-import asyncpg
 
 from support.servers import Servers
 from support.service_manager import ServiceManager, listening
@@ -113,17 +112,12 @@ async def serving_processes(folder: Path, servers: Servers, count: int) -> Async
     """Started, and told ready; killed with the context, if they still run."""
     await servers.empty()
     await upgrade(servers.dsn)
-    sql = await asyncpg.connect(servers.dsn)
-    await sql.execute(
-        "insert into telegram_gateway.channels (channel_id, label) values ($1, 'news') on conflict do nothing",
-        CHANNEL,
-    )
-    await sql.close()
     port, own_port = free_port(), _free_ports(count)
     settings_file = folder / "serving.toml"
     write_settings(
         settings_file,
         {
+            "telegram": {"channels": [CHANNEL]},
             "database": {"dsn": servers.dsn},
             "cache": {"url": servers.cache_url},
             "http": {"port": port, "api_keys": {"parser": KEY}, "process_port": own_port},

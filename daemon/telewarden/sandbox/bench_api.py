@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from telewarden.sandbox import bench_api_processes
+from telewarden.sandbox import bench_api_feed, bench_api_processes
 from telewarden.sandbox.exercise import daemon_running
 from telewarden.sandbox.figures import Figure
 from telewarden.sandbox.ports import free_port
@@ -29,6 +29,7 @@ from telewarden.sandbox.timing import p95
 LIMIT = 100
 _TEXT = "BUY PETR4 31.20 target 32.00 stop 30.80 "
 _READY_S = 60.0
+_EVENT_BYTES = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Sizes:
     looks: int = 1_500
     acknowledged: int = 600
     processes: int = 2
+    waiting: int = 500
     slow: int = 200
     slow_polls: int = 400
     slow_rounds: int = 3
@@ -61,6 +63,7 @@ async def measure() -> dict[str, Figure]:
             bench = await _prepared(stack)
             sizes = [len((await bench.once(request)).body) for request in (bench.poll, bench.seen)]
             sizes.append(len((await bench.once(bench.acknowledgement(0))).body))
+            sizes.append(_EVENT_BYTES)
             async with _fixed_routes(sizes) as floor:
                 figures = await _polls(bench, floor)
                 figures |= await bench_api_processes.measure(
@@ -69,6 +72,9 @@ async def measure() -> dict[str, Figure]:
                 figures |= await _looks(bench, floor)
                 figures |= await _beside_slow_clients(bench)
                 figures |= await _acknowledgements(bench, floor)
+                figures |= await bench_api_feed.measure(
+                    stack, bench.port, floor, waiting=SIZES.waiting, rounds=SIZES.rounds
+                )
     return figures
 
 

@@ -41,6 +41,7 @@ class ServingProcess:
         self._process: Process | None = None
         self._told: Settings | None = None
         self._news = anyio.Event()
+        self._asked_to_end = self._is_over = False
         self.ready = self.alive = False
         self.status = ""
 
@@ -48,16 +49,17 @@ class ServingProcess:
         """The settings have changed."""
         self._news.set()
 
-    def request_end(self) -> None:
-        """Ask it to end in order."""
+    def end(self) -> None:
+        """Ask it to end in order; its end is no failure then."""
+        self._is_over = True
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
+            self._ask_to_end(self._process)
 
     async def run(self, ctx: WorkerContext) -> None:
         """Until cancelled. Raises ProcessEnded."""
         with anyio.CancelScope(shield=True):  # or a process could be there that nobody knows of
             process = self._process = await self._start()
+            self._asked_to_end = False
         assert process.stdin is not None
         assert process.stdout is not None
         log.info("process_started", process=self.number, pid=process.pid)
@@ -67,6 +69,8 @@ class ServingProcess:
                 await self._listen(ctx, process.stdout)
                 tasks.cancel_scope.cancel()
             status = await process.wait()
+            if self._is_over:
+                await anyio.sleep_forever()
             raise ProcessEnded(f"process {self.number} (pid {process.pid}) ended {_described(status)}")
         finally:
             self.ready = self.alive = False
@@ -116,8 +120,15 @@ class ServingProcess:
             ctx.ready()
             ctx.beat()
 
+    def _ask_to_end(self, process: Process) -> None:
+        # Once: a second signal would end it at once.
+        if not self._asked_to_end:
+            self._asked_to_end = True
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+
     async def _end(self, process: Process) -> None:
-        self.request_end()
+        self._ask_to_end(process)
         with anyio.move_on_after(_END_S):
             await process.wait()
         if process.returncode is None:
