@@ -122,10 +122,8 @@ def source(address: str) -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(
-            ipaddress.ip_network(
-                (parsed.ipv4_mapped or parsed, 64 if parsed.ipv4_mapped is None else 32)
-            ).network_address
-        )
-    return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
