@@ -46,6 +46,7 @@ from telewarden.storage.feed_store import FeedStore
 from telewarden.storage.feed_window import FeedWindow
 from telewarden.storage.handed_over import take_over
 from telewarden.storage.journal_file import JournalDamaged, JournalError
+from telewarden.storage.keys import KeyStore
 from telewarden.storage.poison import PoisonShelf
 from telewarden.storage.reader import Reader
 from telewarden.stores import Stores, open_shared_stores, open_stores, refused_schema
@@ -63,12 +64,13 @@ from telewarden.workers.channels import ChannelWriter
 from telewarden.workers.feed import JournalFeed
 from telewarden.workers.health import HealthWorker
 from telewarden.workers.jobs import JobsWorker
+from telewarden.workers.keys import KeyFollower
 from telewarden.workers.listener import Listener
 from telewarden.workers.redis import RedisWorker
 from telewarden.workers.upkeep import UPKEEP_S, Upkeep
 from telewarden.workers.warmer import Warmer
 from telewarden.workers.writer import Writer
-from telewarden_http.app import create_app
+from telewarden_http.app import create_app, gate_of
 from telewarden_http.channels import ChannelRoutes
 from telewarden_http.gateway import GatewayRoutes
 from telewarden_http.v1.consumers import ConsumerRoutes
@@ -182,6 +184,10 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         on_answer=answers.answered,
         on_seen=answers.settled,
     )
+    window = FeedWindow()
+    follower = JournalFeed(
+        window, FeedStore(database), journal, cache, take_over=partial(take_over, database, journal)
+    )
     acknowledger = CountedAcknowledger(
         JournalAcknowledger(journal, database, sync, channel_ids=channels.served)
     )
@@ -192,6 +198,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         batch_size=settings.database.batch_size,
         batch_age_s=settings.database.batch_age_s,
         fail_point=FailPoint(settings.testing.fail_point),
+        on_set_aside=follower.refused,
     )
     health = Health(journal, database, sync, telegram, cached=cache is not None)
     metrics = DaemonMetrics(journal, database, sync, writer, telegram, answers)
@@ -216,7 +223,6 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     answer_s = http_settings.answer_timeout_s
     consumers = DatabaseConsumers(database)
     registry.register(ConsumerMetrics(consumers.counts))
-    window = FeedWindow()
     feed = WindowedFeed(
         window,
         FeedStore(database),
@@ -229,9 +235,6 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         ],
     )
     registry.register(FeedMetrics(feed, window))
-    follower = JournalFeed(
-        window, FeedStore(database), journal, cache, take_over=partial(take_over, database, journal)
-    )
     faults = WorkerFaults() if settings.testing.worker_faults else None
     shape = TreeShape(restarts=settings.testing.restarts, heartbeat_s=settings.testing.heartbeat_s)
 
@@ -269,6 +272,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
         lambda: listener.reader, lambda: list(channels.taken_in), listener.title
     )
     shelf = PoisonShelf(database, journal)
+    key_store = KeyStore(database)
     administration = ingest_administration(
         Common(
             supervisor=lambda: supervisor,
@@ -281,6 +285,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
             answers=answers,
             acknowledged=lambda: acknowledger.count + consumers.counts.acknowledged,
             answer_timeout_s=answer_s,
+            keys=key_store,
         ),
         IngestParts(
             journal=journal,
@@ -331,6 +336,7 @@ def make_daemon(settings: Settings, stores: Stores, notifier: Notifier) -> Daemo
     children += [
         worker("writer", writer.run, heartbeat_s=60.0),
         worker("channels", ChannelWriter(handover).run, heartbeat_s=60.0),
+        worker("keys", KeyFollower(gate_of(app).keyring, key_store).run, heartbeat_s=60.0),
         worker("feed", follower.run, heartbeat_s=60.0),
         shape.part(SERVING, [worker("api", api.run, heartbeat_s=30.0)]),
         shape.part(INTAKE, [worker("listener", listener.run, heartbeat_s=120.0)]),

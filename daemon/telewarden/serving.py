@@ -29,6 +29,7 @@ from telewarden.storage.consumers import DatabaseConsumers
 from telewarden.storage.feed import WindowedFeed
 from telewarden.storage.feed_store import FeedStore
 from telewarden.storage.feed_window import FeedWindow
+from telewarden.storage.keys import KeyStore
 from telewarden.storage.shared_acknowledger import SharedAcknowledger
 from telewarden.storage.shared_cache import SharedCache
 from telewarden.storage.shared_changer import SharedChanger
@@ -41,8 +42,9 @@ from telewarden.workers.api import ApiWorker
 from telewarden.workers.channels import ChannelReader
 from telewarden.workers.feed import StoredFeed
 from telewarden.workers.health import HealthWorker
+from telewarden.workers.keys import KeyFollower
 from telewarden.workers.shared import SharedCacheWorker
-from telewarden_http.app import create_app
+from telewarden_http.app import create_app, gate_of
 from telewarden_http.channels import ChannelRoutes
 from telewarden_http.gateway import GatewayRoutes
 from telewarden_http.protocols import SyncedChannel, SyncRequest, Unavailable
@@ -54,7 +56,16 @@ from telewarden_supervisors import AnySpec, LoopBlocked, LoopWatch, Supervisor
 log = structlog.get_logger(__name__)
 
 TAKEN: Final = frozenset(
-    ("log.level", "log.format", "http.api_keys", "http.gateway_token", "telegram.channels")
+    (
+        "log.level",
+        "log.format",
+        "http.api_keys",
+        "http.gateway_token",
+        "http.requests_per_s",
+        "http.burst",
+        "http.trusted_proxies",
+        "telegram.channels",
+    )
 )
 """Settings that a process that serves takes while it runs."""
 
@@ -109,6 +120,7 @@ def make_server(
         ],
     )
     registry.register(FeedMetrics(feed, window))
+    key_store = KeyStore(database)
     administration = serving_administration(
         Common(
             supervisor=lambda: supervisor,
@@ -121,6 +133,7 @@ def make_server(
             answers=answers,
             acknowledged=lambda: acknowledger.count + consumers.counts.acknowledged,
             answer_timeout_s=answer_s,
+            keys=key_store,
         ),
         shared,
         cache,
@@ -164,6 +177,7 @@ def make_server(
         children.append(shape.part(CACHE, [shape.worker("redis", redis.run, heartbeat_s=30.0)]))
     children += [
         shape.worker("channels", channels.run, heartbeat_s=60.0),
+        shape.worker("keys", KeyFollower(gate_of(app).keyring, key_store).run, heartbeat_s=60.0),
         shape.worker("feed", StoredFeed(window, FeedStore(database), cache).run, heartbeat_s=60.0),
         shape.part(SERVING, [shape.worker("api", api.run, heartbeat_s=30.0)]),
         shape.worker("health", health_worker.run, heartbeat_s=30.0),

@@ -1,5 +1,6 @@
 """Every setting, typed, with its default and meaning. File (TOML) < environment (TELEWARDEN_…) < command line."""
 
+import ipaddress
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -134,6 +135,25 @@ def _are_keys(keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
     return keys
 
 
+def _are_networks(networks: list[str]) -> list[str]:
+    try:
+        return [str(ipaddress.ip_network(network)) for network in networks]
+    except ValueError:
+        raise ValueError("addresses or networks, such as 10.0.0.0/8 or ::1") from None
+
+
+def _are_origins(origins: list[str]) -> list[str]:
+    for origin in origins:
+        parts = urlsplit(origin)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.netloc
+            or origin != f"{parts.scheme}://{parts.netloc}"
+        ):
+            raise ValueError("origins: scheme, host and, if it is not the usual one, port, and nothing more")
+    return origins
+
+
 Empty = BeforeValidator(_none_if_empty)
 FilePath = Annotated[Path, BeforeValidator(_expanded)]
 ReadableFile = Annotated[FilePath, AfterValidator(_is_a_readable_file)]
@@ -145,6 +165,8 @@ Address = Annotated[str, AfterValidator(_is_an_address)]
 Addresses = Annotated[list[Address], AfterValidator(_are_each_once)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_database_url)]
 CacheUrl = Annotated[SecretStr, AfterValidator(_is_cache_url)]
+Networks = Annotated[list[str], AfterValidator(_are_networks)]
+Origins = Annotated[list[str], AfterValidator(_are_origins)]
 ApiKeys = Annotated[dict[str, SecretStr], AfterValidator(_are_keys)]
 Token = Annotated[SecretStr, AfterValidator(_is_a_token)]
 
@@ -315,6 +337,19 @@ class HttpSettings(Section):
         None, description="token for the gateway's own administration"
     )
     body_limit_bytes: int = Field(1024 * 1024, ge=1024, description="larger request bodies are refused")
+    requests_per_s: Annotated[float, Field(ge=0)] = Field(
+        100.0, description="requests a second that a stored key may send over time; 0: as many as it likes"
+    )
+    burst: int = Field(200, ge=1, description="requests that a stored key may send at once")
+    long_polls: int = Field(800, ge=1, description="requests and streams that may wait at once, in all")
+    long_polls_a_key: int = Field(100, ge=1, description="the same of one key")
+    trusted_proxies: Networks = Field(
+        default_factory=list, description="networks of proxies whose X-Forwarded-For is believed"
+    )
+    cors_origins: Origins = Field(
+        default_factory=list, description="origins whose pages may ask, such as https://board.example"
+    )
+    access_log: bool = Field(False, description="one line in the log for each request")
     process_port: Annotated[int | None, Empty] = Field(
         None,
         ge=1,

@@ -29,6 +29,9 @@ def serving_takers(app: Quart) -> dict[str, Taker]:
         "log.format": log_,
         "http.api_keys": keys,
         "http.gateway_token": keys,
+        "http.requests_per_s": keys,
+        "http.burst": keys,
+        "http.trusted_proxies": keys,
     }
 
 
@@ -77,4 +80,11 @@ def api_settings(settings: Settings) -> ApiSettings:
         gateway_tokens={"gateway": token.get_secret_value()} if token is not None else {},
         monitoring_needs_key=not is_loopback(http.host),
         body_limit_bytes=http.body_limit_bytes,
+        requests_per_s=http.requests_per_s,
+        burst=http.burst,
+        long_polls=http.long_polls,
+        long_polls_a_key=http.long_polls_a_key,
+        trusted_proxies=http.trusted_proxies,
+        cors_origins=http.cors_origins,
+        access_log=http.access_log,
     )

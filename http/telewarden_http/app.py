@@ -1,5 +1,6 @@
 """The app: routes, who may use them, and what errors turn into."""
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -17,7 +18,8 @@ from telewarden_http.auth import Keyring, Scope
 from telewarden_http.boundary import Boundary, internal_error, log_unexpected
 from telewarden_http.changes import ChangeRoutes
 from telewarden_http.console import ConsoleRoutes
-from telewarden_http.errors import ApiError, KeyMissing
+from telewarden_http.errors import ApiError, KeyMissing, KeysUnknown, TooManyRequests
+from telewarden_http.gate import Gate
 from telewarden_http.hot import HotRoute, HotRoutes
 from telewarden_http.messages import MessageRoutes
 from telewarden_http.metrics import ApiMetrics
@@ -39,9 +41,10 @@ from telewarden_http.routing import Route, Routes, register
 from telewarden_http.settings import ApiSettings
 from telewarden_http.stopping import stopping_of
 from telewarden_http.sync import SyncRoute
+from telewarden_http.v1.long_polls import keep_long_polls
 
 _SETTINGS = "TELEWARDEN_API"
-_KEYS = "telewarden_keys"
+_GATE = "telewarden_gate"
 
 
 def create_app(
@@ -72,11 +75,12 @@ def create_app(
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
 
+    keep_long_polls(app, settings)
     messages = MessageRoutes(reader, acknowledger, metrics, settings.answer_timeout_s)
-    changes = ChangeRoutes(changer, settings.answer_timeout_s)
+    changes = ChangeRoutes(changer, reader, settings.answer_timeout_s)
     monitoring = MonitoringRoutes(health, registry, settings.service)
     sync = SyncRoute(synchroniser)
-    guard = app.extensions[_KEYS] = Keyring(settings)
+    gate = app.extensions[_GATE] = Gate(Keyring(settings), settings)
     watched = Scope.READ if settings.monitoring_needs_key else None
     contract = (
         Route("GET", "/api/messages/unprocessed", messages.unprocessed, Scope.READ),
@@ -95,7 +99,7 @@ def create_app(
         Route("GET", "/metrics", monitoring.metrics, watched),
     )
     for route in (*contract, *(route for group in (ConsoleRoutes(), *groups) for route in group.routes())):
-        register(app, route, guard)
+        register(app, route, gate)
     _answer_errors(app, settings)
     hot = (
         HotRoute(
@@ -108,8 +112,8 @@ def create_app(
             Scope.READ,
         ),
     )
-    routed = HotRoutes(app.asgi_app, guard, hot, send_timeout_s=settings.send_timeout_s)
-    app.asgi_app = Boundary(routed, metrics, stopping_of(app))  # type: ignore[method-assign]
+    routed = HotRoutes(app.asgi_app, gate, hot, send_timeout_s=settings.send_timeout_s)
+    app.asgi_app = Boundary(routed, metrics, stopping_of(app), settings, gate.address)  # type: ignore[method-assign]
     return app
 
 
@@ -119,15 +123,31 @@ def settings_of(app: Quart) -> ApiSettings:
     return settings if isinstance(settings, ApiSettings) else ApiSettings()
 
 
+def gate_of(app: Quart) -> Gate:
+    """The gate of an app of `create_app`; its keyring is told of stored keys."""
+    gate: Gate = app.extensions[_GATE]
+    return gate
+
+
 def replace_keys(app: Quart, settings: ApiSettings) -> None:
-    """From the next request on an app of `create_app` knows the keys of these settings, and no others."""
-    app.extensions[_KEYS].replace(settings)
+    """From the next request on an app of `create_app` knows the keys of these settings, and no others of settings, and
+    has their limits."""
+    gate = gate_of(app)
+    gate.keyring.replace(settings)
+    gate.configure(settings)
 
 
 def _answer_errors(app: Quart, settings: ApiSettings) -> None:
     @app.errorhandler(ApiError)
     async def wrong_request(error: ApiError) -> Response:
-        headers = {"WWW-Authenticate": 'Bearer realm="telewarden"'} if isinstance(error, KeyMissing) else {}
+        headers = {}
+        match error:
+            case KeyMissing():
+                headers["WWW-Authenticate"] = 'Bearer realm="telewarden"'
+            case KeysUnknown():
+                headers["Retry-After"] = str(settings.retry_after_s)
+            case TooManyRequests():
+                headers["Retry-After"] = str(math.ceil(error.retry_after_s))
         return failure(error.status, str(error), headers)
 
     @app.errorhandler(RequestRefused)
@@ -163,5 +183,4 @@ def _answer_errors(app: Quart, settings: ApiSettings) -> None:
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:
-        request_id = log_unexpected(error, request.scope)
-        return failure(500, internal_error(request_id), {"X-Request-Id": request_id})
+        return failure(500, internal_error(log_unexpected(error, request.scope)))

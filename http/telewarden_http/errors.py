@@ -31,6 +31,24 @@ class KeyWrong(ApiError):
         super().__init__("The key is not valid")
 
 
+class KeyExpired(ApiError):
+    """The key was right, and its time is over (403)."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("The key has expired; ask for another one")
+
+
+class KeysUnknown(ApiError):
+    """The key may be right, and the stored keys were not read yet (503)."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The stored keys were not read yet, since the database does not answer; try again")
+
+
 class ScopeMissing(ApiError):
     """The key is known, and does not allow this (403)."""
 
@@ -38,6 +56,16 @@ class ScopeMissing(ApiError):
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"The key does not have the scope {scope!r}, which this needs")
+
+
+class TooManyRequests(ApiError):
+    """The client asks more often than it may (429). retry_after_s: when it is worth to try again."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class MessageNotFound(ApiError):

@@ -12,9 +12,9 @@ from typing import Any, Final, cast
 import anyio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
-from telewarden_http.auth import Keyring
 from telewarden_http.auth import Scope as KeyScope
 from telewarden_http.connections import CLIENT, Client
+from telewarden_http.gate import PRINCIPAL, Gate
 from telewarden_http.routing import RAISED, admit
 
 Ask = Callable[..., Awaitable[tuple[bytes, dict[str, str]]]]
@@ -27,8 +27,8 @@ _BODY_HEADERS: Final = frozenset((b"content-length", b"transfer-encoding"))
 class HotRoute:
     """A GET route without a body, which the Quart app has too, with the same template.
 
-    path: a pattern; its groups go to `ask` after the query string, which gives the body of the answer and headers of
-    its own.
+    path: a pattern; its groups go to `ask`, after who asks and the query string; it gives the body of the answer and
+    headers of its own.
     """
 
     path: re.Pattern[str]
@@ -43,12 +43,10 @@ class HotRoutes:
     send_timeout_s: an answer that its client takes longer to accept is given up, as the app does.
     """
 
-    def __init__(
-        self, app: Any, guard: Keyring, routes: Sequence[HotRoute], *, send_timeout_s: float
-    ) -> None:
+    def __init__(self, app: Any, gate: Gate, routes: Sequence[HotRoute], *, send_timeout_s: float) -> None:
         self._app = app
         self._send_timeout_s = send_timeout_s
-        self._guard = guard
+        self._gate = gate
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -78,8 +76,8 @@ class HotRoutes:
             if client is not None:
                 client.begin(work)
             try:
-                admit(facts, route.template, route.needs, self._guard)
-                answer = await route.ask(scope["query_string"], *arguments)
+                admit(facts, route.template, route.needs, self._gate)
+                answer = await route.ask(facts[PRINCIPAL], scope["query_string"], *arguments)
             except Exception as error:  # noqa: BLE001 (the app answers it)
                 facts[RAISED] = error
             finally:

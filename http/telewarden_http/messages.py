@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import TypeVar
 
 from quart import Response, request
 
+from telewarden_http.auth import Principal
 from telewarden_http.errors import MessageNotFound
 from telewarden_http.joining import Joined
 from telewarden_http.metrics import ApiMetrics
@@ -17,8 +19,17 @@ from telewarden_http.parameters import (
     parse_seen_one,
     parse_unprocessed,
 )
-from telewarden_http.protocols import Acknowledger, MessageReader, Page, Source, Unavailable
-from telewarden_http.responses import encode, json_response, success, success_list
+from telewarden_http.protocols import (
+    Acknowledger,
+    Listing,
+    MessageReader,
+    Page,
+    Source,
+    Unavailable,
+    UnknownChannel,
+)
+from telewarden_http.responses import encode, json_response, may_read_message, success, success_list
+from telewarden_http.routing import principal
 
 _T = TypeVar("_T")
 
@@ -30,6 +41,11 @@ _SOURCE_HEADERS = {
         "X-Telewarden-Degraded": "cache and database are down; older messages may be missing",
     },
 }
+
+
+def _readable(who: Principal, channel: str) -> None:
+    if not who.may_read(channel):
+        raise UnknownChannel.named(channel)
 
 
 class MessageRoutes:
@@ -46,12 +62,13 @@ class MessageRoutes:
 
     async def unprocessed(self) -> Response:
         """`GET /api/messages/unprocessed`"""
-        body, headers = await self.poll(request.scope["query_string"])
+        body, headers = await self.poll(principal(), request.scope["query_string"])
         return json_response(body, headers=headers)
 
-    async def poll(self, query_string: bytes) -> tuple[bytes, dict[str, str]]:
+    async def poll(self, who: Principal, query_string: bytes) -> tuple[bytes, dict[str, str]]:
         """The body of the answer to a poll, and headers of its own."""
         query = parse_unprocessed(query_string)
+        _readable(who, query.channel)
         page = await self._in_time(self._polls.ask(query, lambda: self._reader.unprocessed(query)))
         self._metrics.answer(page.source)
         filters = {
@@ -67,6 +84,8 @@ class MessageRoutes:
         wanted = parse_mark_processed(
             await request.get_data(cache=False, as_text=False, parse_form_data=False)
         )
+        if (readable := principal().channels) is not None:
+            wanted = replace(wanted, readable=readable)
         marked = await self._in_time(self._acknowledger.mark_processed(wanted))
         return json_response(
             success(
@@ -82,7 +101,13 @@ class MessageRoutes:
     async def messages(self) -> Response:
         """`GET /api/messages`"""
         query = parse_list(request.scope["query_string"])
-        listing = await self._in_time(self._reader.listed(query))
+        readable = principal().channels
+        if readable is not None:
+            meant = readable.intersection(query.channels) if query.channels else readable
+            query = replace(query, channels=tuple(sorted(meant)))
+        # Without any channel, all would be meant.
+        is_empty = readable is not None and not query.channels
+        listing = Listing((), False, 0) if is_empty else await self._in_time(self._reader.listed(query))
         reached = query.offset + len(listing.bodies)
         pagination: dict[str, object] = {
             "total": reached + listing.more if listing.total is None else listing.total,
@@ -97,12 +122,15 @@ class MessageRoutes:
 
     async def seen(self, channel: str, message: str) -> Response:
         """`GET /v1/messages/{channel}/{message}/seen`"""
-        body, headers = await self.look(b"", channel, message)
+        body, headers = await self.look(principal(), b"", channel, message)
         return json_response(body, headers=headers)
 
-    async def look(self, _: bytes, channel: str, message: str) -> tuple[bytes, dict[str, str]]:
+    async def look(
+        self, who: Principal, _: bytes, channel: str, message: str
+    ) -> tuple[bytes, dict[str, str]]:
         """The body of the answer whether one message was seen, and no headers of its own."""
         wanted = parse_seen_one(channel, message)
+        _readable(who, wanted.channel)
         seen = await self._in_time(self._reader.seen(wanted.channel, wanted.message_ids))
         facts = {"channel": wanted.channel, "message": str(wanted.message_ids[0]), "seen": bool(seen)}
         return encode(facts), {}
@@ -111,6 +139,7 @@ class MessageRoutes:
         """`POST /v1/messages/{channel}/seen`"""
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         wanted = parse_seen_many(channel, body)
+        _readable(principal(), wanted.channel)
         seen = await self._in_time(self._reader.seen(wanted.channel, wanted.message_ids))
         return json_response(
             encode(
@@ -126,7 +155,7 @@ class MessageRoutes:
         """`GET /api/messages/{id}`"""
         wanted = parse_message_id(id)
         body = await self._in_time(self._reader.message(wanted))
-        if body is None:
+        if body is None or not may_read_message(principal(), body):
             raise MessageNotFound(f"There is no message with the id {wanted}")
         return json_response(b'{"success":true,"data":' + body + b"}")
 

@@ -15,7 +15,7 @@ DURATIONS: Final = "telegram_gateway_api_http_request_duration_seconds"
 CLIENT_GONE: Final = "499"
 """The status of a request whose client went away before the answer (nginx's number)."""
 
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -54,7 +54,7 @@ class ApiMetrics:
 
     def request(self, method: str, route: str, status: str, seconds: float) -> None:
         """Count one request. route: the template, or OTHER. status: three digits."""
-        if method not in _METHODS:
+        if method not in METHODS:
             method = OTHER
         key = (method, route, status)
         counter = self._counter.get(key)

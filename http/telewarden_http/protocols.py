@@ -88,11 +88,13 @@ class MarkProcessed:
     message_ids: Telegram message ids, each within a signed 64-bit integer.
     processed_by: the consumer's name.
     channel: the channel that the ids belong to, or None to find it by what waits.
+    readable: the channels that the caller may read, in which alone it is looked for; None for all.
     """
 
     message_ids: tuple[int, ...]
     processed_by: str
     channel: str | None = None
+    readable: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,12 @@ class RequestRefused(Exception):
 
 
 class UnknownChannel(RequestRefused):
-    """The channel is not one that this gateway takes in (404)."""
+    """The channel is not one that this gateway takes in, or not for this caller, which looks the same (404)."""
+
+    @classmethod
+    def named(cls, channel: object) -> "UnknownChannel":
+        """With the text for the client."""
+        return cls(f"channel {channel} is none that this gateway takes in; see `telewarden channels`")
 
 
 class AmbiguousMessage(RequestRefused):

@@ -7,6 +7,8 @@ from typing import Any, Final
 import msgspec
 from quart import Response, request
 
+from telewarden_http.auth import Principal
+
 _HEADERS: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 _STATUSES: Final = frozenset(HTTPStatus)
 _NONE: Final[dict[str, str]] = {}
@@ -56,3 +58,12 @@ def success_list(bodies: Sequence[bytes], **members: Any) -> bytes:
 def encode(value: object) -> bytes:
     """JSON of facts; whatever JSON does not know is shown as its str()."""
     return _encoder.encode(value)
+
+
+class _OfChannel(msgspec.Struct, rename="camel"):
+    channel_id: str
+
+
+def may_read_message(who: Principal, body: bytes) -> bool:
+    """Whether a message, given as its wire JSON, exists for whoever asks."""
+    return who.channels is None or who.may_read(msgspec.json.decode(body, type=_OfChannel).channel_id)

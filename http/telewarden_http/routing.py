@@ -7,13 +7,11 @@ from typing import Any, Final, Protocol, cast
 
 from quart import Quart, Response, request
 
-from telewarden_http.auth import Keyring, Principal, Scope
+from telewarden_http.auth import Principal, Scope
 from telewarden_http.boundary import ROUTE
+from telewarden_http.gate import PRINCIPAL, Gate
 
 View = Callable[..., Awaitable[Response]]
-
-PRINCIPAL: Final = "telewarden.principal"
-"""Key of the ASGI scope under which the Principal of a request is."""
 
 RAISED: Final = "telewarden.raised"
 """Key of the ASGI scope of an error that is to be answered as if the route's view had raised it."""
@@ -65,7 +63,7 @@ class Routes(Protocol):
         ...
 
 
-def register(app: Quart, route: Route, guard: Keyring) -> None:
+def register(app: Quart, route: Route, gate: Gate) -> None:
     """Serve a route."""
     template, scope_needed = route.template, route.scope
 
@@ -73,7 +71,7 @@ def register(app: Quart, route: Route, guard: Keyring) -> None:
         facts = cast(dict[str, Any], request.scope)
         if (raised := facts.get(RAISED)) is not None:
             raise raised
-        admit(facts, template, scope_needed, guard)
+        admit(facts, template, scope_needed, gate)
         return await route.view(**arguments)
 
     app.add_url_rule(
@@ -81,15 +79,14 @@ def register(app: Quart, route: Route, guard: Keyring) -> None:
     )
 
 
-def admit(facts: dict[str, Any], template: str, needed: Scope | None, guard: Keyring) -> None:
+def admit(facts: dict[str, Any], template: str, needed: Scope | None, gate: Gate) -> None:
     """What stands before every view. facts: the ASGI scope of the request, which notes the route and who asks.
 
-    Raises KeyMissing, KeyWrong, ScopeMissing.
+    Raises what `Gate.admit` raises.
     """
     facts[ROUTE] = template
     if needed is not None:
-        principal = facts[PRINCIPAL] = guard.admit(facts["headers"])
-        principal.needs(needed)
+        gate.admit(facts, needed)
 
 
 def principal() -> Principal:

@@ -1,7 +1,7 @@
 """What an operator may set of the API. Secrets are held here and shown nowhere."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 MIB = 1024 * 1024
@@ -31,6 +31,12 @@ class ApiSettings:
     keep_alive_s: how long an idle connection, or one that sends its headers slowly, stays open. Well above the
     poll interval: closing at the moment of the next poll would give the consumer a reset instead of an answer.
     max_connections: more are turned away at once; each takes a file descriptor.
+    requests_per_s, burst: how often a stored key may ask, over time and at once; 0: as often as it likes. Keys of the
+    settings are not limited.
+    long_polls, long_polls_a_key: how many requests may wait at once, in all and of one key.
+    trusted_proxies: networks whose X-Forwarded-For is believed.
+    cors_origins: origins whose pages may ask; none by default.
+    access_log: one line a request.
     retry_after_s: what `Retry-After` says on a 503.
     service: the name that /health gives.
 
@@ -47,6 +53,13 @@ class ApiSettings:
     send_timeout_s: float = 60.0
     keep_alive_s: float = 30.0
     max_connections: int = 1000
+    requests_per_s: float = 100.0
+    burst: int = 200
+    long_polls: int = 800
+    long_polls_a_key: int = 100
+    trusted_proxies: Sequence[str] = ()
+    cors_origins: Sequence[str] = ()
+    access_log: bool = False
     retry_after_s: int = 5
     service: str = "telewarden"
 
@@ -66,6 +79,9 @@ class ApiSettings:
             "send_timeout_s",
             "keep_alive_s",
             "max_connections",
+            "burst",
+            "long_polls",
+            "long_polls_a_key",
             "retry_after_s",
         ):
             if getattr(self, name) <= 0:

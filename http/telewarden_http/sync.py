@@ -1,13 +1,15 @@
 """The route that has Telegram's newest messages read again."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from quart import Response, request
 
 from telewarden_http.parameters import parse_sync
-from telewarden_http.protocols import Synchroniser, Unavailable
+from telewarden_http.protocols import Synchroniser, Unavailable, UnknownChannel
 from telewarden_http.responses import json_response, success
+from telewarden_http.routing import principal
 
 _TIMEOUT_S = 120.0
 """Telegram is asked at a limited rate, so this may take long; what was read until then stays."""
@@ -22,6 +24,11 @@ class SyncRoute:
     async def sync_messages(self) -> Response:
         """`POST /sync-messages`, `POST /api/telegram-gateway/sync-messages`"""
         wanted = parse_sync(await request.get_data(cache=False, as_text=False, parse_form_data=False))
+        if (readable := principal().channels) is not None:
+            for channel in wanted.channels or ():
+                if channel not in readable:
+                    raise UnknownChannel.named(channel)
+            wanted = replace(wanted, channels=wanted.channels or tuple(sorted(readable)))
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 channels = await self._synchroniser.sync(wanted)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import pytest
 
-from telewarden_http.auth import Keyring, Principal, Scope
+from telewarden_http.auth import Principal, Scope
 from telewarden_http.channels import ChannelRoutes
+from telewarden_http.gate import PRINCIPAL, Gate
 from telewarden_http.gateway_protocols import ChannelEntry, NewChannel
 from telewarden_http.routing import register
 
@@ -59,14 +60,16 @@ class OneKey:
     def __init__(self, principal: Principal) -> None:
         self._principal = principal
 
-    def admit(self, headers: object) -> Principal:
+    def admit(self, facts: dict[str, object], needed: Scope) -> Principal:
+        facts[PRINCIPAL] = self._principal
+        self._principal.needs(needed)
         return self._principal
 
 
 def serve(api: Api, scopes: frozenset[Scope], keeper: FakeKeeper) -> None:
     guard = OneKey(Principal("limited", "limited", scopes, frozenset({str(OWN)})))
     for route in ChannelRoutes(keeper, 0.05).routes():
-        register(api.app, route, cast("Keyring", guard))
+        register(api.app, route, cast("Gate", guard))
 
 
 async def test_a_key_sees_and_changes_its_own_channels_alone(api: Api) -> None:

@@ -1,6 +1,6 @@
 """The journal, and what the writer makes of it in the database, in memory: what the feed is told by."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
 
 import asyncpg
@@ -82,6 +82,8 @@ class ModelStore(FeedStore):
         self.events: list[Change] = []
         self.floor_at = BEGINNING
         self.asked = 0
+        self.refused: set[int] = set()
+        self.on_set_aside: Callable[[Key], None] = lambda key: None
 
     def flush(self, journal: ModelJournal, count: int, *, committed_only: bool = False) -> None:
         """A batch of the writer. committed_only: the process dies before it could note that."""
@@ -96,6 +98,9 @@ class ModelStore(FeedStore):
             by_key.setdefault(key_of(record.event), []).append(record)
         arrived: list[Posted | Edited] = []
         for key, own in by_key.items():
+            for record in [record for record in own if record.position in self.refused]:
+                own.remove(record)
+                self.on_set_aside(key)
             arrived += self._store(key, own, journal.epoch)
         self.events.sort(key=lambda change: change.position)
         if committed_only:
@@ -164,11 +169,6 @@ class ModelStore(FeedStore):
         kinds: Collection[str] = KINDS,
     ) -> tuple[list[Change], Position]:
         return await self.page(after, limit, channels, kinds), self.floor_at
-
-    async def newest(self, count: int) -> Position:
-        self._ask()
-        older = self.events[: -count or None][: len(self.events) - count if count else None]
-        return older[-1].position if len(self.events) > count else self.floor_at
 
     async def head(self) -> Position:
         self._ask()

@@ -19,6 +19,7 @@ WORKERS = (
     "warmer",
     "writer",
     "channels",
+    "keys",
     "feed",
     "api",
     "listener",

@@ -10,6 +10,7 @@ from telewarden.cli import (
     database,
     feed,
     journal,
+    keys,
     operator,
     poison,
     run,
@@ -43,6 +44,7 @@ app.add_typer(cache.app, name="cache")
 app.add_typer(channels.app, name="channels")
 app.add_typer(database.app, name="db")
 app.add_typer(journal.app, name="journal")
+app.add_typer(keys.app, name="keys")
 app.add_typer(poison.app, name="poison")
 app.add_typer(session.app, name="session")
 app.add_typer(sandbox.app, name="sandbox")

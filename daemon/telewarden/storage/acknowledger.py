@@ -27,7 +27,7 @@ class JournalAcknowledger:
         Raises UnknownChannel, AmbiguousMessage (nothing is changed), Unavailable.
         """
         wanted = tuple(dict.fromkeys(request.message_ids))
-        channels = channels_meant(request.channel, self._channel_ids)
+        channels = channels_meant(request.channel, self._channel_ids, request.readable)
         waiting = await self._waiting(wanted, channels, blind=request.channel is not None)
         keys = unambiguous(waiting)
         if keys:

@@ -84,6 +84,10 @@ class Foresight:
                 events.append(event_of(Position(epoch, record.position), kind, key, at_us, body))
         return events, reached
 
+    def forget(self, key: Key) -> None:
+        """The database refused something of a message: what becomes of it now only the database can say."""
+        self._known.pop(key, None)
+
     def _kind(self, event: Event, key: Key) -> str | None:
         """What a record will be; empty for nothing, None where only the database can say."""
         known = self._known.get(key)

@@ -59,14 +59,6 @@ class FeedStore:
             changes = await feed_page(connection, after, limit, channels, kinds)
             return changes, await _floor(connection)
 
-    async def newest(self, count: int) -> Position:
-        """The position after which so many events follow; the floor, where there are fewer."""
-        async with self._database.reading() as connection:
-            row = await connection.fetchrow(statement("feed_newest"), count)
-            if row is None:
-                return await _floor(connection)
-        return Position(row["epoch"], row["position"])
-
     async def head(self) -> Position:
         """The newest event's position; BEGINNING where there is none."""
         async with self._database.reading() as connection:

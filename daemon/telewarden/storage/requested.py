@@ -10,15 +10,19 @@ def served_channel(channel: str, channel_ids: Collection[int]) -> int:
     """The id of a channel that is served. Raises UnknownChannel."""
     channel_id = int(channel)
     if channel_id not in channel_ids:
-        raise UnknownChannel(
-            f"channel {channel} is none that this gateway takes in; see `telewarden channels`"
-        )
+        raise UnknownChannel.named(channel)
     return channel_id
 
 
-def channels_meant(channel: str | None, channel_ids: Collection[int]) -> tuple[int, ...]:
-    """The one channel that is named, or all that are served. Raises UnknownChannel."""
-    return tuple(channel_ids) if channel is None else (served_channel(channel, channel_ids),)
+def channels_meant(
+    channel: str | None, channel_ids: Collection[int], readable: Collection[str] | None = None
+) -> tuple[int, ...]:
+    """The one channel that is named, or all that are served and that the caller may read. Raises UnknownChannel."""
+    if channel is not None:
+        if readable is not None and channel not in readable:
+            raise UnknownChannel.named(channel)
+        return (served_channel(channel, channel_ids),)
+    return tuple(each for each in channel_ids if readable is None or str(each) in readable)
 
 
 def unambiguous(waiting: Iterable[Key]) -> list[Key]:

@@ -37,7 +37,7 @@ class SharedAcknowledger:
         Raises UnknownChannel, AmbiguousMessage (nothing is changed), Unavailable.
         """
         wanted = tuple(dict.fromkeys(request.message_ids))
-        channels = channels_meant(request.channel, self._channel_ids)
+        channels = channels_meant(request.channel, self._channel_ids, request.readable)
         candidates = [Key(c, n) for c in channels for n in wanted]
         try:
             stored = await self._database.by_keys(candidates)

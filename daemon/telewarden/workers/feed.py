@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import structlog
 
+from telewarden.messages import Key
 from telewarden.storage.cache import Cache
 from telewarden.storage.database import DatabaseUnavailable
 from telewarden.storage.feed_foresight import Foresight
@@ -27,7 +28,7 @@ from telewarden_supervisors import WorkerContext
 log = structlog.get_logger(__name__)
 
 RECENT = 2_000
-"""How many events a fresh process brings into memory, for those who come back after its restart."""
+"""The events of how many positions a fresh process brings into memory, for those who come back after its restart."""
 _PAGE = 500
 _LOOK_S = 1.0
 _RETRY_S = 1.0
@@ -45,7 +46,9 @@ class _Filling:
 
     async def begin(self) -> None:
         """With the newest events, all at once: nobody is told of an old one as if it were news."""
-        since = reached = await self.store.newest(self._recent)
+        head, floor = await self.store.head(), await self.store.floor()
+        # So many positions are at most so many events; to count them would be a look into every channel.
+        since = reached = max(floor, Position(head.epoch, max(0, head.position - self._recent)))
         events: list[FeedEvent] = []
         full = True
         while full:
@@ -168,6 +171,10 @@ class JournalFeed:
                     ctx.status(f"waiting for the database: {error}")
                 with anyio.move_on_after(_RETRY_S):
                     await self._journal.changed.wait_until(partial(self._has_moved, seen))
+
+    def refused(self, key: Key) -> None:
+        """The database refused something of a message, which was served already if it was certain."""
+        self._filling.foresight.forget(key)
 
     def _has_moved(self, seen: tuple[int, int, int | None]) -> bool:
         return self._place() != seen

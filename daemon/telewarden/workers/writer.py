@@ -3,14 +3,14 @@
 A crash between the two repeats a batch, which changes nothing. A database that is down is waited for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import msgspec
 import structlog
 
 from telewarden.failpoints import FailPoint
-from telewarden.messages import Edited, Posted
+from telewarden.messages import Edited, Key, Posted, key_of
 from telewarden.storage.batch import LostRace, write_batch
 from telewarden.storage.cache_sync import CacheSync
 from telewarden.storage.database import REFUSED, Database, DatabaseUnavailable
@@ -31,7 +31,7 @@ class Writer:
 
     batch_size, batch_age_s: a batch goes when it has so many events, or when its first has waited so long (polls do not
     wait for it: they see what is not stored yet). stored: how many rows it inserted; poisoned: how many events it had
-    to set aside.
+    to set aside. on_set_aside: told of which messages.
     """
 
     def __init__(
@@ -43,10 +43,12 @@ class Writer:
         batch_size: int,
         batch_age_s: float,
         fail_point: FailPoint,
+        on_set_aside: Callable[[Key], None] = lambda key: None,
     ) -> None:
         self._journal, self._database, self._sync = journal, database, sync
         self.batch_size, self.batch_age_s = batch_size, batch_age_s
         self._fail_point = fail_point
+        self._on_set_aside = on_set_aside
         self.stored = 0
         self.poisoned = 0
 
@@ -127,6 +129,7 @@ class Writer:
                 error,
             )
         self.poisoned += 1
+        self._on_set_aside(key_of(event))
         log.error(
             "event_set_aside",
             channel_id=event.channel_id,

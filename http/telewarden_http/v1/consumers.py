@@ -1,8 +1,9 @@
 """The consumers' routes: messages with leases, acknowledgements, dead letters, and the consumer itself."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import msgspec
@@ -11,6 +12,7 @@ from quart import Response, current_app, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from telewarden_http.auth import Principal, Scope
+from telewarden_http.boundary import WAITED
 from telewarden_http.errors import ApiError, BadRequest
 from telewarden_http.protocols import RequestRefused, Unavailable, UnknownChannel
 from telewarden_http.responses import json_response
@@ -44,6 +46,7 @@ from telewarden_http.v1.consumers_shapes import (
     Retried,
     Retry,
 )
+from telewarden_http.v1.long_polls import long_polls_of
 from telewarden_http.v1.requests import parse_body, parse_query
 from telewarden_http.v1.token import Position
 
@@ -164,18 +167,24 @@ class ConsumerRoutes:
         query = parse_query(MessagesQuery)
         who, stopping = principal(), stopping_of(current_app)
         started, seen = anyio.current_time(), token.BEGINNING
-        while True:
-            leased = await self._lease(who, query)
-            waited_s = anyio.current_time() - started
-            if leased.deliveries or not (
-                waited_s < _LOOK_S if leased.more else waited_s < query.wait and not stopping.begun
-            ):
-                break
-            if not leased.more:
-                seen = await self._news(leased, seen, query.wait - waited_s, stopping)
-                if stopping.begun:
-                    leased = _NOTHING
+        facts = cast(dict[str, Any], request.scope)
+        with ExitStack() as counted:
+            while True:
+                leased = await self._lease(who, query)
+                waited_s = anyio.current_time() - started
+                if leased.deliveries or not (
+                    waited_s < _LOOK_S if leased.more else waited_s < query.wait and not stopping.begun
+                ):
                     break
+                if not leased.more:
+                    if WAITED not in facts:
+                        counted.enter_context(long_polls_of(current_app).entered(who))
+                    waits_s = anyio.current_time()
+                    seen = await self._news(leased, seen, query.wait - waited_s, stopping)
+                    facts[WAITED] = facts.get(WAITED, 0.0) + anyio.current_time() - waits_s
+                    if stopping.begun:
+                        leased = _NOTHING
+                        break
         return _answer(
             LeasedMessages(
                 [

@@ -1,7 +1,8 @@
 """The routes of the feed: what changed, in order, behind a token that the client keeps."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any, TypeVar, cast
 
 from quart import Response, current_app, request
@@ -25,6 +26,7 @@ from telewarden_http.v1.feed_shapes import (
     FeedParameters,
     Problem,
 )
+from telewarden_http.v1.long_polls import long_polls_of
 from telewarden_http.v1.requests import parse_query
 from telewarden_http.v1.token import Position, decode
 from telewarden_http.v1.token import encode as token_of
@@ -163,28 +165,35 @@ class FeedRoutes:
         stopping = stopping_of(current_app)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        while True:
-            page = await self._in_time(self._feed.page(after, query))
-            left_s = began_s + wait_s - loop.time()
-            goes_on = page.more and page.next != after
-            after = page.next
-            if page.events or (left_s <= 0 and not goes_on):
-                return page
-            if goes_on:
-                continue
-            waits_s = loop.time()
-            with stopping.waiting(left_s) as scope:
-                await self._feed.grown(after, query)
-            scope_of_request = cast(dict[str, Any], request.scope)
-            scope_of_request[WAITED] = scope_of_request.get(WAITED, 0.0) + loop.time() - waits_s
-            if scope.cancelled_caught and stopping.begun:
-                return page
+        facts = cast(dict[str, Any], request.scope)
+        with ExitStack() as counted:
+            while True:
+                page = await self._in_time(self._feed.page(after, query))
+                left_s = began_s + wait_s - loop.time()
+                goes_on = page.more and page.next != after
+                after = page.next
+                if page.events or (left_s <= 0 and not goes_on):
+                    return page
+                if goes_on:
+                    continue
+                if WAITED not in facts:
+                    counted.enter_context(long_polls_of(current_app).entered(principal()))
+                waits_s = loop.time()
+                with stopping.waiting(left_s) as scope:
+                    await self._feed.grown(after, query)
+                facts[WAITED] = facts.get(WAITED, 0.0) + loop.time() - waits_s
+                if scope.cancelled_caught and stopping.begun:
+                    return page
 
     async def _streamed(self, after: Position | None, query: FeedQuery) -> Response:
         query = FeedQuery(min(query.limit, _STREAM_AT_ONCE), query.channels, query.kinds)
         # Before the answer begins, so that what is wrong with the request is told as with any other.
+        polls, who = long_polls_of(current_app), principal()
+        polls.check(who)
         first = await self._in_time(self._feed.page(after, query))
-        stream = self._stream(first, query, stopping_of(current_app), request.path)
+        stream = _counted(
+            self._stream(first, query, stopping_of(current_app), request.path), polls.counted(who)
+        )
         cast(dict[str, Any], request.scope)[STREAMS] = True
         response = Response(
             stream,
@@ -200,7 +209,7 @@ class FeedRoutes:
 
     async def _stream(
         self, page: FeedPage, query: FeedQuery, stopping: Stopping, path: str
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """A page is read when the one before has been sent: nothing is kept for a client that is slow."""
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + LONGEST_STREAM_S
@@ -236,6 +245,15 @@ class FeedRoutes:
                 return await answer
         except TimeoutError:
             raise Unavailable("The stores did not answer in time; try again") from None
+
+
+async def _counted(
+    stream: AsyncGenerator[bytes, None], counted: AbstractContextManager[None]
+) -> AsyncGenerator[bytes, None]:
+    with counted:
+        async with aclosing(stream):
+            async for piece in stream:
+                yield piece
 
 
 def _kinds(text: str) -> frozenset[str]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.feed_model import ModelJournal, ModelStore, deleted, gone, seen
-from telewarden.messages import Acknowledged
+from telewarden.messages import Acknowledged, Content, Posted
 from telewarden.sandbox.alone import AloneContext
 from telewarden.storage.database import DatabaseUnavailable
 from telewarden.storage.feed_window import FeedWindow, Filter
@@ -155,6 +155,21 @@ async def test_an_old_journal_that_was_put_back_stops_the_feed_and_says_so() -> 
     old.journal.observe(seen(7, "seven"))
     assert short(await old.follow()) == ["posted 1"]
     assert old.feed._told_of_epoch == 1
+
+
+async def test_what_the_database_refused_is_an_event_when_it_takes_it_after_all() -> None:
+    store = ModelStore()
+    process = Process(store, ModelJournal(epoch=1))
+    store.on_set_aside = process.feed.refused
+    store.refused = {1}
+    process.journal.observe(seen(1, "one"))
+    assert short(await process.follow()) == ["posted 1"], "it was certain, as far as anybody knew"
+    store.flush(process.journal, 10)
+    assert store.events == []
+    process.journal.append(Posted(-1001, 1, Content(text="one"), 0, 9, False))
+    assert short(await process.follow()) == ["posted 1"]
+    store.flush(process.journal, 10)
+    assert (await process.follow())[1:] == recorded(store) != []
 
 
 Step = tuple[str, int, int]
