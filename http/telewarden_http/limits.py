@@ -2,9 +2,9 @@
 
 import ipaddress
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 MOST_ADDRESSES = 10_000
@@ -23,6 +23,8 @@ class Bucket:
     burst: float
     tokens: float
     at_s: float
+    tried: deque[int] = field(default_factory=lambda: deque(maxlen=FAILURES))
+    """Of an address: which wrong keys came lately."""
 
     def left(self, now_s: float) -> float:
         """How many tokens there are now."""
@@ -77,7 +79,8 @@ class RequestLimit:
 
 class WrongKeys:
     """Addresses that send wrong keys. While one has sent too many, only keys that were right from there before are
-    looked at: behind one address there may be many consumers, and one that is set up wrongly stops no other."""
+    looked at: behind one address there may be many consumers, and one that is set up wrongly stops no other. Nor does
+    it by sending the same wrong key for ever: that is no guess, and counts once."""
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
@@ -105,11 +108,14 @@ class WrongKeys:
         if len(self._right) > MOST_ADDRESSES:
             self._right.popitem(last=False)
 
-    def wrong(self, address: str) -> None:
-        """A key was wrong."""
+    def wrong(self, address: str, tried: int | None = None) -> None:
+        """A key was wrong. tried: tells it from other wrong keys; None if it counts however often it comes."""
         of, now_s = source(address), self._clock_s()
         bucket = self._buckets.pop(of, None) or Bucket(FAILURES_A_SECOND, FAILURES, FAILURES, now_s)
-        bucket.take(now_s)
+        if tried is None or tried not in bucket.tried:
+            bucket.take(now_s)
+            if tried is not None:
+                bucket.tried.append(tried)
         self._buckets[of] = bucket
         if len(self._buckets) > MOST_ADDRESSES:
             self._buckets.popitem(last=False)
@@ -122,10 +128,8 @@ def source(address: str) -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(
-            ipaddress.ip_network(
-                (parsed.ipv4_mapped or parsed, 64 if parsed.ipv4_mapped is None else 32)
-            ).network_address
-        )
-    return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
