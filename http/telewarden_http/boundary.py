@@ -123,6 +123,11 @@ class Boundary:
         if headers is None:
             return False
         facts[ROUTE] = "preflight"
+        # No app is behind this that receives the request's end; without it the connection would linger, and the
+        # request that this one asks for would wait behind it.
+        with anyio.move_on_after(_LINGER_S):
+            while not exchange.has_body:
+                await exchange.receive()
         await exchange.send({"type": "http.response.start", "status": 204, "headers": headers})
         await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
         return True
@@ -199,6 +204,11 @@ class _Exchange:
         self._waiting: anyio.Event | None = None
         self.status: int | None = None
         self.began: float | None = None
+
+    @property
+    def has_body(self) -> bool:
+        """The request's body was received to its end, or given up."""
+        return self._body_ended
 
     async def receive(self) -> ASGIReceiveEvent:
         event = await self._receive()
