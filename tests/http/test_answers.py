@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,7 +11,7 @@ import pytest
 import structlog
 
 from telewarden_http import boundary
-from telewarden_http.compression import asks_for_gzip
+from telewarden_http.compression import Headers, asks_for_gzip, smaller
 from telewarden_http.protocols import Page, Source
 from telewarden_http.server import open_connections
 
@@ -47,6 +48,25 @@ async def test_a_large_answer_is_packed_for_those_who_ask(api: Api) -> None:
     assert packed.headers["vary"] == "Accept-Encoding"
     assert int(packed.headers["content-length"]) == len(raw) < len(plain.content) / 3
     assert gzip.decompress(raw) == packed.content == plain.content
+
+
+async def test_a_very_large_answer_is_packed_beside_the_event_loop(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[bool] = []
+
+    def packed(headers: Headers, body: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return smaller(headers, body)
+
+    monkeypatch.setattr(boundary, "smaller", packed)
+    for size in (2_000, 200_000):
+        api.reader.page = Page((b'{"text":"' + b"x" * size + b'"}',), Source.CACHE, 1)
+        answer = await api.ask(
+            "GET", POLL, headers={"X-API-Key": api.consumer_key, "Accept-Encoding": "gzip"}
+        )
+        assert len(gzip.decompress(answer.body)) > size
+    assert threads == [True, False]
 
 
 async def test_a_small_answer_stays_as_it_is(api: Api) -> None:
