@@ -9,10 +9,10 @@ from functools import lru_cache
 
 MOST_ADDRESSES = 10_000
 """Addresses, and pairs of address and key, that are remembered; the longest unseen are forgotten."""
-FAILURES = 10
-"""Wrong keys that an address may send in a row."""
-FAILURES_A_SECOND = 1 / 6
-"""How many it may send over time."""
+WRONG_KEYS_A_SECOND = 1.0
+"""How many an address may send over time."""
+_TRIED = 16
+"""Wrong keys of an address that are known again."""
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class Bucket:
     burst: float
     tokens: float
     at_s: float
-    tried: deque[int] = field(default_factory=lambda: deque(maxlen=FAILURES))
+    tried: deque[int] = field(default_factory=lambda: deque(maxlen=_TRIED))
     """Of an address: which wrong keys came lately."""
 
     def left(self, now_s: float) -> float:
@@ -80,10 +80,12 @@ class RequestLimit:
 class WrongKeys:
     """Addresses that send wrong keys. While one has sent too many, only keys that were right from there before are
     looked at: behind one address there may be many consumers, and one that is set up wrongly stops no other. Nor does
-    it by sending the same wrong key for ever: that is no guess, and counts once."""
+    it by sending the same wrong key for ever: that is no guess, and counts once.
 
-    def __init__(self, clock_s: Callable[[], float]) -> None:
-        self._clock_s = clock_s
+    burst: how many an address may send in a row."""
+
+    def __init__(self, burst: int, clock_s: Callable[[], float]) -> None:
+        self._burst, self._clock_s = burst, clock_s
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self._right: OrderedDict[tuple[str, str], None] = OrderedDict()
 
@@ -111,7 +113,7 @@ class WrongKeys:
     def wrong(self, address: str, tried: int | None = None) -> None:
         """A key was wrong. tried: tells it from other wrong keys; None if it counts however often it comes."""
         of, now_s = source(address), self._clock_s()
-        bucket = self._buckets.pop(of, None) or Bucket(FAILURES_A_SECOND, FAILURES, FAILURES, now_s)
+        bucket = self._buckets.pop(of, None) or Bucket(WRONG_KEYS_A_SECOND, self._burst, self._burst, now_s)
         if tried is None or tried not in bucket.tried:
             bucket.take(now_s)
             if tried is not None:

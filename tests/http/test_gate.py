@@ -7,10 +7,12 @@ import pytest
 from telewarden_http.auth import Keyring, Principal, Scope, StoredKey, key_digest, new_key, scopes_of
 from telewarden_http.errors import KeyWrong, TooManyRequests
 from telewarden_http.gate import Gate
-from telewarden_http.limits import FAILURES
 from telewarden_http.settings import ApiSettings
 
-SETTINGS = ApiSettings(api_keys={"parser": "a-key-of-the-settings"}, trusted_proxies=("127.0.0.0/8",))
+FAILURES = 10
+SETTINGS = ApiSettings(
+    wrong_keys=FAILURES, api_keys={"parser": "a-key-of-the-settings"}, trusted_proxies=("127.0.0.0/8",)
+)
 
 
 def asked(key: str, *, peer: str = "192.0.2.1", forwarded: str | None = None) -> dict[str, Any]:

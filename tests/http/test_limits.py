@@ -7,7 +7,7 @@ import pytest
 from telewarden_http.auth import Keyring, Principal, Scope
 from telewarden_http.errors import TooManyRequests
 from telewarden_http.gate import Gate
-from telewarden_http.limits import FAILURES, MOST_ADDRESSES, RequestLimit, WrongKeys, source
+from telewarden_http.limits import MOST_ADDRESSES, RequestLimit, WrongKeys, source
 from telewarden_http.settings import ApiSettings
 from telewarden_http.v1.long_polls import LongPolls
 
@@ -37,7 +37,7 @@ def test_a_bucket_fills_again_over_time() -> None:
 
 
 def test_what_is_remembered_of_addresses_is_bounded() -> None:
-    wrong = WrongKeys(Clock())
+    wrong = WrongKeys(10, Clock())
     for n in range(MOST_ADDRESSES + 10):
         wrong.wrong(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
         wrong.right("127.0.0.1", f"key {n}")
@@ -47,12 +47,12 @@ def test_what_is_remembered_of_addresses_is_bounded() -> None:
 
 def test_an_address_is_looked_at_again_after_a_while() -> None:
     clock = Clock()
-    wrong = WrongKeys(clock)
-    for _ in range(FAILURES):
+    wrong = WrongKeys(3, clock)
+    for _ in range(3):
         wrong.wrong("192.0.2.1")
-    assert wrong.blocked_s("192.0.2.1") == pytest.approx(6.0)
+    assert wrong.blocked_s("192.0.2.1") == pytest.approx(1.0)
     assert wrong.blocked_s("192.0.2.2") == 0
-    clock.now_s += 6.0
+    clock.now_s += 1.0
     assert wrong.blocked_s("192.0.2.1") == 0
 
 

@@ -172,7 +172,8 @@ async def test_a_stored_key_that_asks_too_often_is_told_when_to_come_back(
         assert (await polled(api, {"X-API-Key": api.consumer_key})).status == 200
 
 
-async def test_wrong_keys_from_an_address_are_not_looked_at_for_ever(api: Api) -> None:
+async def test_wrong_keys_from_an_address_are_not_looked_at_for_ever(make_api: Callable[..., Api]) -> None:
+    api = make_api(wrong_keys=10)
     known = {"X-API-Key": api.consumer_key}
     assert (await polled(api, known)).status == 200
     wrong = [await polled(api, {"X-API-Key": f"guess-number-{n}-padded"}) for n in range(12)]
