@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from quart import Quart, Response, request
@@ -16,6 +17,7 @@ View = Callable[..., Awaitable[Response]]
 RAISED: Final = "telewarden.raised"
 """Key of the ASGI scope of an error that is to be answered as if the route's view had raised it."""
 
+_GATE: Final = "telewarden.gate"
 _PLACEHOLDER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 
 
@@ -71,6 +73,7 @@ def register(app: Quart, route: Route, gate: Gate) -> None:
         facts = cast(dict[str, Any], request.scope)
         if (raised := facts.get(RAISED)) is not None:
             raise raised
+        facts[_GATE] = gate
         admit(facts, template, scope_needed, gate)
         return await route.view(**arguments)
 
@@ -92,3 +95,10 @@ def admit(facts: dict[str, Any], template: str, needed: Scope | None, gate: Gate
 def principal() -> Principal:
     """Who sent the request that is being answered. Raises KeyError on a route that needs no key."""
     return cast(Principal, cast(dict[str, Any], request.scope)[PRINCIPAL])
+
+
+def key_check() -> Callable[[], bool]:
+    """Tells, whenever it is called, whether the key of the request that is being answered is right still."""
+    facts = cast(dict[str, Any], request.scope)
+    gate: Gate = facts[_GATE]
+    return partial(gate.is_still_right, facts)
