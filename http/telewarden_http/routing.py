@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from quart import Quart, Response, request
+from werkzeug.exceptions import NotFound
 
 from telewarden_http.auth import Principal, Scope
 from telewarden_http.boundary import ROUTE
@@ -75,6 +76,8 @@ def register(app: Quart, route: Route, gate: Gate) -> None:
             raise raised
         facts[_GATE] = gate
         admit(facts, template, scope_needed, gate)
+        if any("\0" in value for value in arguments.values()):
+            raise NotFound  # no name of anything has one, and the database would refuse to look for it
         return await route.view(**arguments)
 
     app.add_url_rule(
