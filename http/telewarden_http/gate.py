@@ -62,8 +62,9 @@ class Gate:
 
     def is_still_right(self, scope: dict[str, Any]) -> bool:
         """Whether the key of a request that was admitted opens as much as it did: a stream outlives many a key."""
+        admitted: Principal = scope[PRINCIPAL]
         try:
-            return self.keyring.admit(scope["headers"]) == scope[PRINCIPAL]
+            return self.keyring.admit(scope["headers"]) == admitted
         except (KeyWrong, KeyExpired):
             return False
 
