@@ -27,7 +27,7 @@ ALONE := $(addprefix tests/chaos/test_,main_job.py cache_topology.py worker_faul
 test: $(READY)
 ifeq ($(strip $(ARGS)),)
 	@status=0; \
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) || status=1; \
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(ALONE)) || status=1; \
 	$(BIN)/pytest $(ALONE) || status=1; \
 	exit $$status
 else
