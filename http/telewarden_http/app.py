@@ -18,6 +18,7 @@ from telewarden_http.auth import Keyring, Scope
 from telewarden_http.boundary import Boundary, internal_error, log_unexpected
 from telewarden_http.changes import ChangeRoutes
 from telewarden_http.console import ConsoleRoutes
+from telewarden_http.contract import message_routes, monitoring_routes, sync_routes
 from telewarden_http.errors import ApiError, KeyMissing, KeysUnknown, TooManyRequests
 from telewarden_http.gate import Gate
 from telewarden_http.hot import HotRoute, HotRoutes
@@ -36,8 +37,9 @@ from telewarden_http.protocols import (
     Unavailable,
     UnknownChannel,
 )
+from telewarden_http.reference import ReferenceRoutes
 from telewarden_http.responses import failure
-from telewarden_http.routing import Route, Routes, register
+from telewarden_http.routing import Routes, register
 from telewarden_http.settings import ApiSettings
 from telewarden_http.stopping import stopping_of
 from telewarden_http.sync import SyncRoute
@@ -45,6 +47,7 @@ from telewarden_http.v1.long_polls import keep_long_polls
 
 _SETTINGS = "TELEWARDEN_API"
 _GATE = "telewarden_gate"
+_DOCUMENT = "telewarden_document"
 
 
 def create_app(
@@ -81,25 +84,17 @@ def create_app(
     monitoring = MonitoringRoutes(health, registry, settings.service)
     sync = SyncRoute(synchroniser)
     gate = app.extensions[_GATE] = Gate(Keyring(settings), settings)
-    watched = Scope.READ if settings.monitoring_needs_key else None
-    contract = (
-        Route("GET", "/api/messages/unprocessed", messages.unprocessed, Scope.READ),
-        Route("POST", "/api/messages/mark-processed", messages.mark_processed, Scope.ACK),
-        Route("GET", "/api/messages", messages.messages, Scope.READ),
-        Route("GET", "/api/messages/<id>", messages.message, Scope.READ),
-        Route("DELETE", "/api/messages/<id>", changes.delete, Scope.CHANGE),
-        Route("POST", "/api/messages/<id>/reprocess", changes.reprocess, Scope.CHANGE),
-        Route("POST", "/sync-messages", sync.sync_messages, Scope.CHANGE),
-        Route("POST", "/api/telegram-gateway/sync-messages", sync.sync_messages, Scope.CHANGE),
-        Route("GET", "/v1/messages/<channel>/<message>/seen", messages.seen, Scope.READ),
-        Route("POST", "/v1/messages/<channel>/seen", messages.seen_many, Scope.READ),
-        Route("GET", "/health", monitoring.overall, watched),
-        Route("GET", "/health/live", monitoring.live, watched),
-        Route("GET", "/health/ready", monitoring.ready, watched),
-        Route("GET", "/metrics", monitoring.metrics, watched),
-    )
-    for route in (*contract, *(route for group in (ConsoleRoutes(), *groups) for route in group.routes())):
+    reference = ReferenceRoutes()
+    every_group: Sequence[Routes] = (ConsoleRoutes(), reference, *groups)
+    routes = [
+        *message_routes(messages, changes),
+        *sync_routes(sync),
+        *monitoring_routes(monitoring, Scope.READ if settings.monitoring_needs_key else None),
+        *(route for group in every_group for route in group.routes()),
+    ]
+    for route in routes:
         register(app, route, gate)
+    app.extensions[_DOCUMENT] = reference.describe(routes)
     _answer_errors(app, settings)
     hot = (
         HotRoute(
@@ -127,6 +122,12 @@ def gate_of(app: Quart) -> Gate:
     """The gate of an app of `create_app`; its keyring is told of stored keys."""
     gate: Gate = app.extensions[_GATE]
     return gate
+
+
+def document_of(app: Quart) -> bytes:
+    """The OpenAPI document of an app of `create_app`, as it is served."""
+    document: bytes = app.extensions[_DOCUMENT]
+    return document
 
 
 def replace_keys(app: Quart, settings: ApiSettings) -> None:

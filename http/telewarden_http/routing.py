@@ -24,7 +24,8 @@ class Operation:
     """What the OpenAPI document says of a route.
 
     path, query, body: msgspec structs that describe path parameters, query parameters and a JSON body. answers: by
-    status, the struct of the body, or a text where there is none. events: the route also streams server-sent events.
+    status, the struct of the body, or a text: of a refusal, or where there is no JSON. media: the media type of such an
+    answer (200). events: the route also streams server-sent events.
     """
 
     summary: str
@@ -33,6 +34,7 @@ class Operation:
     query: type | None = None
     body: type | None = None
     answers: Mapping[int, Any] = field(default_factory=dict)
+    media: str | None = None
     events: bool = False
 
 

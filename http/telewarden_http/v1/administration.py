@@ -43,7 +43,7 @@ class ChannelPath(msgspec.Struct):
     channel: str
 
 
-class Channels(Shape, frozen=True, kw_only=True):
+class ServedChannels(Shape, frozen=True, kw_only=True):
     """The channels that are served."""
 
     channels: list[ChannelView]
@@ -55,7 +55,7 @@ class PoisonIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)]
 
 
-class Retried(Shape, frozen=True, kw_only=True):
+class TriedAgain(Shape, frozen=True, kw_only=True):
     """How many events are tried again."""
 
     retried: int
@@ -120,7 +120,7 @@ class AdministrationRoutes:
                 f"{_BASE}/channels",
                 self.channels,
                 Scope.ADMIN,
-                Operation("The channels", answers={200: Channels, 503: _DOWN}),
+                Operation("The channels", answers={200: ServedChannels, 503: _DOWN}),
             ),
             Route(
                 "POST",
@@ -200,7 +200,7 @@ class AdministrationRoutes:
                 f"{_BASE}/poison/retry",
                 self.retry,
                 Scope.ADMIN,
-                Operation("Try such events once more", body=PoisonIds, answers={200: Retried, **decided}),
+                Operation("Try such events once more", body=PoisonIds, answers={200: TriedAgain, **decided}),
             ),
             Route(
                 "POST",
@@ -221,7 +221,7 @@ class AdministrationRoutes:
 
     async def channels(self) -> Response:
         """`GET /v1/admin/channels`"""
-        return _json(Channels(channels=list(await self._in_time(self._channels.channels()))))
+        return _json(ServedChannels(channels=list(await self._in_time(self._channels.channels()))))
 
     async def add(self) -> Response:
         """`POST /v1/admin/channels`"""
@@ -254,7 +254,7 @@ class AdministrationRoutes:
     async def retry(self) -> Response:
         """`POST /v1/admin/poison/retry`"""
         wanted = await parse_body(PoisonIds)
-        return _json(Retried(retried=await self._in_time(self._stores.retry(wanted.ids))))
+        return _json(TriedAgain(retried=await self._in_time(self._stores.retry(wanted.ids))))
 
     async def drop(self) -> Response:
         """`POST /v1/admin/poison/drop`"""
