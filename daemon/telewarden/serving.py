@@ -56,7 +56,16 @@ from telewarden_supervisors import AnySpec, LoopBlocked, LoopWatch, Supervisor
 log = structlog.get_logger(__name__)
 
 TAKEN: Final = frozenset(
-    ("log.level", "log.format", "http.api_keys", "http.gateway_token", "telegram.channels")
+    (
+        "log.level",
+        "log.format",
+        "http.api_keys",
+        "http.gateway_token",
+        "http.requests_per_s",
+        "http.burst",
+        "http.trusted_proxies",
+        "telegram.channels",
+    )
 )
 """Settings that a process that serves takes while it runs."""
 

@@ -341,6 +341,9 @@ class HttpSettings(Section):
         100.0, description="requests a second that a stored key may send over time; 0: as many as it likes"
     )
     burst: int = Field(200, ge=1, description="requests that a stored key may send at once")
+    wrong_keys: int = Field(
+        100, ge=1, description="wrong keys that an address may send in a row; then one a second is looked at"
+    )
     long_polls: int = Field(800, ge=1, description="requests and streams that may wait at once, in all")
     long_polls_a_key: int = Field(100, ge=1, description="the same of one key")
     trusted_proxies: Networks = Field(

@@ -82,6 +82,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         body_limit_bytes=http.body_limit_bytes,
         requests_per_s=http.requests_per_s,
         burst=http.burst,
+        wrong_keys=http.wrong_keys,
         long_polls=http.long_polls,
         long_polls_a_key=http.long_polls_a_key,
         trusted_proxies=http.trusted_proxies,

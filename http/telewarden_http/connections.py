@@ -63,6 +63,14 @@ class Client(asyncio.StreamReaderProtocol):
             work.cancel()
 
 
+class _Server(TCPServer):
+    """Hypercorn's, except that a client's going away ends the connection, and not the time for idle ones."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
 class Connections:
     """The open connections, each served by Hypercorn's TCPServer.
 
@@ -132,7 +140,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         try:
             state = LifespanState({CLIENT: writer.transport.get_protocol()})
-            await TCPServer(self._app, loop, self._config, self._context, state, reader, writer)
+            await _Server(self._app, loop, self._config, self._context, state, reader, writer)
         except Exception:  # noqa: BLE001 (what a client did to its connection is no failure of the server)
             _log.debug("a connection ended badly", exc_info=True)
         finally:

@@ -26,7 +26,7 @@ class Gate:
     ) -> None:
         self.keyring = keyring
         self._clock_s = clock_s
-        self._wrong = WrongKeys(clock_s)
+        self._wrong = WrongKeys(settings.wrong_keys, clock_s)
         self.configure(settings)
 
     def configure(self, settings: ApiSettings) -> None:

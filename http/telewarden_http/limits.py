@@ -9,10 +9,8 @@ from functools import lru_cache
 
 MOST_ADDRESSES = 10_000
 """Addresses, and pairs of address and key, that are remembered; the longest unseen are forgotten."""
-FAILURES = 10
-"""Wrong keys that an address may send in a row."""
-FAILURES_A_SECOND = 1 / 6
-"""How many it may send over time."""
+WRONG_KEYS_A_SECOND = 1.0
+"""How many an address may send over time."""
 
 
 @dataclass(slots=True)
@@ -77,10 +75,12 @@ class RequestLimit:
 
 class WrongKeys:
     """Addresses that send wrong keys. While one has sent too many, only keys that were right from there before are
-    looked at: behind one address there may be many consumers, and one that is set up wrongly stops no other."""
+    looked at: behind one address there may be many consumers, and one that is set up wrongly stops no other.
 
-    def __init__(self, clock_s: Callable[[], float]) -> None:
-        self._clock_s = clock_s
+    burst: how many an address may send in a row."""
+
+    def __init__(self, burst: int, clock_s: Callable[[], float]) -> None:
+        self._burst, self._clock_s = burst, clock_s
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self._right: OrderedDict[tuple[str, str], None] = OrderedDict()
 
@@ -108,7 +108,7 @@ class WrongKeys:
     def wrong(self, address: str) -> None:
         """A key was wrong."""
         of, now_s = source(address), self._clock_s()
-        bucket = self._buckets.pop(of, None) or Bucket(FAILURES_A_SECOND, FAILURES, FAILURES, now_s)
+        bucket = self._buckets.pop(of, None) or Bucket(WRONG_KEYS_A_SECOND, self._burst, self._burst, now_s)
         bucket.take(now_s)
         self._buckets[of] = bucket
         if len(self._buckets) > MOST_ADDRESSES:
@@ -122,10 +122,8 @@ def source(address: str) -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(
-            ipaddress.ip_network(
-                (parsed.ipv4_mapped or parsed, 64 if parsed.ipv4_mapped is None else 32)
-            ).network_address
-        )
-    return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)

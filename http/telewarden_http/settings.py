@@ -33,6 +33,7 @@ class ApiSettings:
     max_connections: more are turned away at once; each takes a file descriptor.
     requests_per_s, burst: how often a stored key may ask, over time and at once; 0: as often as it likes. Keys of the
     settings are not limited.
+    wrong_keys: how many an address may send in a row; then one a second is looked at.
     long_polls, long_polls_a_key: how many requests may wait at once, in all and of one key.
     trusted_proxies: networks whose X-Forwarded-For is believed.
     cors_origins: origins whose pages may ask; none by default.
@@ -55,6 +56,7 @@ class ApiSettings:
     max_connections: int = 1000
     requests_per_s: float = 100.0
     burst: int = 200
+    wrong_keys: int = 100
     long_polls: int = 800
     long_polls_a_key: int = 100
     trusted_proxies: Sequence[str] = ()
@@ -80,6 +82,7 @@ class ApiSettings:
             "keep_alive_s",
             "max_connections",
             "burst",
+            "wrong_keys",
             "long_polls",
             "long_polls_a_key",
             "retry_after_s",

@@ -17,6 +17,7 @@ from dev.console_scenes import SCENES, World, iso
 from telewarden_http.auth import Keyring, Scope
 from telewarden_http.console import ConsoleRoutes
 from telewarden_http.errors import ApiError
+from telewarden_http.gate import Gate
 from telewarden_http.responses import encode, failure, json_response
 from telewarden_http.routing import Route, register
 from telewarden_http.server import serve
@@ -104,9 +105,9 @@ class Fake:
 async def run(port: int, world: World) -> None:
     """Serve until the process is ended."""
     settings = ApiSettings(gateway_tokens={"operator": KEY}, api_keys={"consumer": "fake-consumer-key"})
-    app, guard = Quart("console_fake", static_folder=None), Keyring(settings)
+    app, gate = Quart("console_fake", static_folder=None), Gate(Keyring(settings), settings)
     for route in (*ConsoleRoutes().routes(), *Fake(world).routes()):
-        register(app, route, guard)
+        register(app, route, gate)
 
     @app.errorhandler(ApiError)
     async def refused(error: ApiError) -> Response:

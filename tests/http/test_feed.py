@@ -11,6 +11,7 @@ import anyio
 import httpx
 import pytest
 
+from telewarden_http.app import gate_of
 from telewarden_http.auth import Principal, Scope
 from telewarden_http.protocols import Unavailable
 from telewarden_http.v1 import event_stream
@@ -22,6 +23,7 @@ from telewarden_http.v1.feed_protocols import (
     FeedPage,
     FeedQuery,
 )
+from telewarden_http.v1.long_polls import long_polls_of
 from telewarden_http.v1.token import BEGINNING, Position, encode
 
 if TYPE_CHECKING:
@@ -171,7 +173,7 @@ async def test_a_key_that_is_limited_to_channels_sees_no_others(
     api: Api, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited = Principal("limited", "limited", frozenset([Scope.READ]), frozenset([str(OTHER)]))
-    monkeypatch.setattr(api.app.extensions["telewarden_keys"], "admit", lambda headers: limited)
+    monkeypatch.setattr(gate_of(api.app).keyring, "admit", lambda headers: limited)
     feed.add(NEWS)
     feed.add(OTHER)
     answer = await api.ask("GET", "/v1/feed")
@@ -256,6 +258,37 @@ async def test_a_server_that_stops_answers_long_polls_and_ends_streams(api: Api,
             await server.ended.wait()
             await ended.wait()
     assert (answers[0].status_code, answers[0].json()["events"]) == (200, [])
+
+
+async def test_so_many_of_a_key_wait_and_no_more(api: Api, feed: FakeFeed) -> None:
+    polls = long_polls_of(api.app)
+    polls.most_a_key = 2
+    async with api.served() as server, server.client() as client, anyio.create_task_group() as tasks:
+
+        async def stream() -> None:
+            async with _stream(client) as lines:
+                async for _ in lines:
+                    pass
+
+        async def poll() -> None:
+            await client.get("/v1/feed", params={"wait": "60"})
+
+        tasks.start_soon(poll)
+        tasks.start_soon(stream)
+        await feed.until_waiting(2)
+        for headers in ({}, {"Accept": "text/event-stream"}):
+            refused = await client.get("/v1/feed", params={"wait": "60"}, headers=headers)
+            assert refused.status_code == 429
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert int(refused.headers["retry-after"]) >= 1
+        # Whoever does not wait, and every other key, goes on.
+        assert (await client.get("/v1/feed")).status_code == 200
+        other = await client.get("/v1/feed", params={"wait": "0.01"}, headers={"X-API-Key": api.other_key})
+        assert other.status_code == 200
+        tasks.cancel_scope.cancel()
+    with anyio.fail_after(10):
+        while polls.count:
+            await anyio.sleep(0.005)
 
 
 async def test_a_client_that_goes_away_waits_no_longer(api: Api, feed: FakeFeed) -> None:

@@ -168,6 +168,17 @@ async def test_connections_beyond_the_limit_are_turned_away(make_api: Callable[.
         assert (await client.get("/health")).status_code == 200
 
 
+async def test_a_connection_that_its_client_closed_is_gone_at_once(api: Api) -> None:
+    async with api.served() as server:
+        async with server.connect() as stream:
+            await stream.send(POLL)
+            await stream.receive()
+        await server.until_connections(0)
+        async with server.connect():
+            await server.until_connections(1)
+        await server.until_connections(0)
+
+
 async def test_the_end_does_not_wait_for_idle_connections(api: Api) -> None:
     async with (
         api.served(graceful_timeout_s=60) as server,

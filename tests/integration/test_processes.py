@@ -89,11 +89,11 @@ async def test_a_reload_reaches_all_also_those_that_start_later(processes: Proce
     processes.settings_file.write_text(
         text.replace(KEY, new_key).replace("[http]", "[http]\nbody_limit_bytes = 2048")
     )
-    processes.parent.send(signal.SIGHUP)
+    processes.reload()
     await processes.manager.until("settings changed: http.api_keys; need a restart: http.body_limit_bytes")
     # Broken now: a process that starts does not read it.
     processes.settings_file.write_text("no settings")
-    processes.parent.send(signal.SIGHUP)
+    processes.reload()
     await processes.manager.until("settings are unusable, the old ones stay")
     for pid in pids:
         send(pid, signal.SIGKILL)
@@ -105,7 +105,7 @@ async def test_a_reload_reaches_all_also_those_that_start_later(processes: Proce
         assert statuses == [200, 403]
     assert new_key not in processes.parent.log
     processes.settings_file.write_text(text)
-    processes.parent.send(signal.SIGHUP)
+    processes.reload()
     await processes.manager.until("settings changed: http.api_keys", times=2)
 
 

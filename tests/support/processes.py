@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -31,6 +32,11 @@ class Processes:
     port: int
     own_port: int
     settings_file: Path
+
+    def reload(self) -> None:
+        """Have the settings read again. What was said so far is read first: a socket that is full takes no more."""
+        assert self.manager.text
+        self.parent.send(signal.SIGHUP)
 
     async def pids(self, count: int, *, without: int | None = None) -> list[int]:
         """The processes that answer, once there are so many."""

@@ -70,11 +70,11 @@ async def measure() -> dict[str, Figure]:
                     stack, SIZES.processes, SIZES.rounds, lambda port: _rate(port, bench.poll)
                 )
                 figures |= await _looks(bench, floor)
-                figures |= await _beside_slow_clients(bench)
                 figures |= await _acknowledgements(bench, floor)
                 figures |= await bench_api_feed.measure(
                     stack, bench.port, floor, waiting=SIZES.waiting, rounds=SIZES.rounds
                 )
+                figures |= await _beside_slow_clients(bench)
     return figures
 
 
@@ -82,7 +82,7 @@ async def measure() -> dict[str, Figure]:
 class Bench:
     """What is asked of the daemon, as bytes.
 
-    port: its own. acknowledgeable: ids that wait in another channel, which `others` polls.
+    port: its own. acknowledgeable: ids that wait in another channel.
     """
 
     port: int
@@ -90,7 +90,6 @@ class Bench:
     channel: int
     poll: bytes
     seen: bytes
-    others: bytes
     acknowledgeable: Sequence[int]
 
     async def once(self, request: bytes) -> Answer:
@@ -121,7 +120,7 @@ async def _prepared(stack: Stack) -> Bench:
     ids = [int(message["messageId"]) for message in msgspec.json.decode(waiting.body)["data"]]
     newest = msgspec.json.decode((await _once(port, poll)).body)["data"][-1]["messageId"]
     seen = get(f"/v1/messages/{channel}/{newest}/seen", key)
-    return Bench(port, key, channel, poll, seen, others, ids)
+    return Bench(port, key, channel, poll, seen, ids)
 
 
 async def _once(port: int, request: bytes) -> Answer:
@@ -183,7 +182,7 @@ async def _beside_slow_clients(bench: Bench) -> dict[str, Figure]:
     beside: list[float] = []
     for _ in range(SIZES.slow_rounds):
         alone.append(p95(await _times(bench, SIZES.slow_polls)))
-        async with slow_clients(bench.port, readers=SIZES.slow, writers=SIZES.slow, request=bench.others):
+        async with slow_clients(bench.port, readers=SIZES.slow, writers=SIZES.slow, request=bench.poll):
             await anyio.sleep(SIZES.settle_s)
             beside.append(p95(await _times(bench, SIZES.slow_polls)))
     return {

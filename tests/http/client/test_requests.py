@@ -97,6 +97,7 @@ def test_a_body_that_is_no_problem_still_gives_words(api: FakeApi) -> None:
         (format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True), 1, 600),
         (format_datetime(datetime.now(UTC) - timedelta(seconds=600), usegmt=True), 0, 0),
     ],
+    ids=["seconds", "a date to come", "a date that is over"],
 )
 def test_retry_after_is_seconds_or_a_date(text: str, least: float, most: float) -> None:
     with pytest.raises(RateLimited) as raised:
