@@ -1,7 +1,8 @@
 """Keeps the documentation true: writes the table of settings and the OpenAPI document, and finds commands, targets and
 links that do not exist.
 
-`python docs/check.py` writes docs/configuration.md and docs/openapi.json anew; with `--check` it changes nothing and says what is wrong.
+`python docs/check.py` writes docs/configuration.md and docs/openapi.json anew; with `--check` it changes nothing, and
+says what is wrong.
 Exit status 1 if something is. `--root` looks at another copy of the repository's texts.
 """
 

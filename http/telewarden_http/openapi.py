@@ -18,6 +18,8 @@ VERSION: Final = "1"
 
 _SCHEMA: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
+_EVENTS: Final = {"description": "Server-sent events."}
+_BODIES: Final = {_JSON: {"type": "object"}, "text/event-stream": _EVENTS}
 _METHODS: Final = ("get", "put", "post", "delete", "patch")
 _KEYS: Final = ("apiKey", "gatewayToken", "bearer")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -185,11 +187,11 @@ def _answer(route: Route, operation: Operation, status: int, kind: Any, kinds: _
     if not isinstance(kind, str):
         content = {_JSON: {"schema": kinds.of(kind)}}
         if operation.events:
-            content["text/event-stream"] = {"schema": {"type": "string"}}
+            content["text/event-stream"] = {"schema": _EVENTS}
         return {"description": _description(kind), "content": content}
     if operation.media is None or status != HTTPStatus.OK:
         return {"description": kind}
-    schema = {"type": "object"} if operation.media == _JSON else {"type": "string"}
+    schema = _BODIES.get(operation.media, {"type": "string"})
     return {"description": kind, "content": {operation.media: {"schema": schema}}}
 
 
@@ -261,8 +263,11 @@ def _description(kind: Any) -> str:
 
 
 def _may_be_empty(kind: Any) -> bool:
-    fields = getattr(kind, "__struct_fields__", None)
-    return fields is not None and not any(field.required for field in msgspec.structs.fields(kind))
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, msgspec.Struct)
+        and not any(field.required for field in msgspec.structs.fields(kind))
+    )
 
 
 def _tag(template: str) -> str:

@@ -9,6 +9,7 @@ from quart import Quart, Response, request
 
 from telewarden_http.auth import Principal, Scope
 from telewarden_http.boundary import ROUTE
+from telewarden_http.errors import QueryNotTaken
 from telewarden_http.gate import PRINCIPAL, Gate
 
 View = Callable[..., Awaitable[Response]]
@@ -68,12 +69,18 @@ class Routes(Protocol):
 def register(app: Quart, route: Route, gate: Gate) -> None:
     """Serve a route."""
     template, scope_needed = route.template, route.scope
+    # Version 1 tells of what it does not know; the old contract ignores it.
+    takes_no_query = route.rule.startswith("/v1/") and (
+        route.operation is None or route.operation.query is None
+    )
 
     async def guarded(**arguments: str) -> Response:
         facts = cast(dict[str, Any], request.scope)
         if (raised := facts.get(RAISED)) is not None:
             raise raised
         admit(facts, template, scope_needed, gate)
+        if takes_no_query and facts["query_string"]:
+            raise QueryNotTaken
         return await route.view(**arguments)
 
     app.add_url_rule(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 import msgspec
 from quart import Response
@@ -149,7 +149,9 @@ class AdministrationRoutes:
                     "Pause, resume or label a channel",
                     "A paused channel is served, and not taken in; what comes meanwhile is read when it is resumed.",
                     path=ChannelPath,
-                    body=ChannelPatch,
+                    body=cast(
+                        type, Annotated[ChannelPatch, msgspec.Meta(extra_json_schema={"minProperties": 1})]
+                    ),
                     answers={200: ChannelView, 400: "It changes nothing", **known},
                 ),
             ),
