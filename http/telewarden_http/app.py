@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from quart import Quart, Response, request
@@ -39,7 +39,7 @@ from telewarden_http.protocols import (
 )
 from telewarden_http.reference import ReferenceRoutes
 from telewarden_http.responses import failure
-from telewarden_http.routing import Routes, register
+from telewarden_http.routing import Routes, fixed_paths, register
 from telewarden_http.settings import ApiSettings
 from telewarden_http.stopping import stopping_of
 from telewarden_http.sync import SyncRoute
@@ -92,10 +92,11 @@ def create_app(
         *monitoring_routes(monitoring, Scope.READ if settings.monitoring_needs_key else None),
         *(route for group in every_group for route in group.routes()),
     ]
+    fixed = fixed_paths(routes)
     for route in routes:
-        register(app, route, gate)
+        register(app, route, gate, fixed)
     app.extensions[_DOCUMENT] = reference.describe(routes)
-    _answer_errors(app, settings)
+    _answer_errors(app, settings, fixed)
     hot = (
         HotRoute(
             re.compile("/api/messages/unprocessed"), "/api/messages/unprocessed", messages.poll, Scope.READ
@@ -138,7 +139,7 @@ def replace_keys(app: Quart, settings: ApiSettings) -> None:
     gate.configure(settings)
 
 
-def _answer_errors(app: Quart, settings: ApiSettings) -> None:
+def _answer_errors(app: Quart, settings: ApiSettings, fixed: Mapping[str, Sequence[str]]) -> None:
     @app.errorhandler(ApiError)
     async def wrong_request(error: ApiError) -> Response:
         headers = {}
@@ -169,7 +170,7 @@ def _answer_errors(app: Quart, settings: ApiSettings) -> None:
             case NotFound():
                 return failure(404, "There is no such route")
             case MethodNotAllowed():
-                allowed = ", ".join(sorted(error.valid_methods or ()))
+                allowed = ", ".join(sorted(fixed.get(request.path, error.valid_methods or ())))
                 return failure(
                     405,
                     f"The method {request.method[:20]} is not allowed here; use {allowed}",

@@ -78,6 +78,7 @@ class ChannelRoutes:
                     "`isActive` false pauses it, true resumes it and reads what was posted meanwhile.",
                     path=ChannelRowPath,
                     body=ChannelChangeBody,
+                    needs_body=True,
                     answers={200: ChannelAnswer, 409: "The channel id cannot be changed"},
                 ),
             ),

@@ -53,6 +53,13 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX, pattern=_W
 Moment = Annotated[
     str, msgspec.Meta(extra_json_schema={"format": "date-time"}, examples=["2026-11-25T19:26:12.103Z"])
 ]
+Bound = Annotated[
+    str,
+    msgspec.Meta(
+        description="A time or a day; of receivedAt, and included.",
+        extra_json_schema={"anyOf": [{"format": "date-time"}, {"format": "date"}]},
+    ),
+]
 Status = Literal[
     "received", "retrying", "published", "queued", "failed", "reprocess_pending", "reprocessed", "deleted"
 ]
@@ -125,9 +132,8 @@ class ListParameters(msgspec.Struct, rename="camel"):
         ]
         | None
     ) = None
-    from_: Moment | None = msgspec.field(name="from", default=None)
-    """The earliest receivedAt; a day will do."""
-    to: Moment | None = None
+    from_: Bound | None = msgspec.field(name="from", default=None)
+    to: Bound | None = None
     search: (
         Annotated[
             str,

@@ -146,13 +146,13 @@ def _operation(route: Route, operation: Operation, kinds: _Kinds) -> dict[str, A
     }
     parameters = [
         *_parameters(operation.path, "path", _PLACEHOLDER.findall(route.template)),
-        *_parameters(operation.query, "query"),
+        *_query(operation.query, takes_blanks=not route.rule.startswith("/v1/")),
     ]
     if parameters:
         shown["parameters"] = parameters
     if operation.body is not None:
         shown["requestBody"] = {
-            "required": not _may_be_empty(operation.body),
+            "required": operation.needs_body or not _may_be_empty(operation.body),
             "content": {_JSON: {"schema": kinds.of(operation.body)}},
         }
     shown["responses"] = {
@@ -231,6 +231,15 @@ def _parameters(kind: type | None, place: str, names: Sequence[str] = ()) -> lis
             parameter["description"] = text
         shown.append(parameter | {"schema": own})
     return shown
+
+
+def _query(kind: type | None, *, takes_blanks: bool) -> list[dict[str, Any]]:
+    """takes_blanks: to the old contract what is blank is not given."""
+    found = _parameters(kind, "query")
+    for parameter in found:
+        if takes_blanks and not parameter["required"]:
+            parameter["allowEmptyValue"] = True
+    return found
 
 
 def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:

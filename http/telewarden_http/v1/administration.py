@@ -152,6 +152,7 @@ class AdministrationRoutes:
                     body=cast(
                         type, Annotated[ChannelPatch, msgspec.Meta(extra_json_schema={"minProperties": 1})]
                     ),
+                    needs_body=True,
                     answers={200: ChannelView, 400: "It changes nothing", **known},
                 ),
             ),
