@@ -126,9 +126,7 @@ class ListParameters(msgspec.Struct, rename="camel"):
     source: (
         Annotated[
             str,
-            msgspec.Meta(
-                pattern=_TEXT, description="Sources, divided by commas.", examples=["mtproto"], max_length=200
-            ),
+            msgspec.Meta(pattern=_TEXT, description="Sources, divided by commas.", examples=["mtproto"]),
         ]
         | None
     ) = None
