@@ -138,7 +138,7 @@ async def test_what_arrives_late_comes_when_it_was_accepted(pipeline: Pipeline) 
         assert await there.until(6) == expected
         assert await here.until(6) == expected
         await pipeline.flushed()
-        assert await Reader(here.feed).until(6, limit=2) == expected
+        assert await Reader(here.feed, here.window).until(6, limit=2) == expected
         assert [e.position for e in there.events] == [e.position for e in here.events]
         nothing = await there.feed.page(there.cursor, FeedQuery())
         assert (nothing.events, nothing.next.position) == ([], pipeline.journal.head)
