@@ -72,7 +72,7 @@ class OneKey:
 def serve(api: Api, scopes: frozenset[Scope], keeper: FakeKeeper) -> None:
     guard = OneKey(Principal("limited", "limited", scopes, frozenset({str(OWN)})))
     for route in ChannelRoutes(keeper, 0.05).routes():
-        register(api.app, route, cast("Gate", guard))
+        register(api.app, route, cast("Gate", guard), {})
 
 
 async def test_a_key_sees_and_changes_its_own_channels_alone(api: Api) -> None:
