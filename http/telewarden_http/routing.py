@@ -86,9 +86,8 @@ def register(app: Quart, route: Route, gate: Gate, fixed: Mapping[str, Sequence[
     """Serve a route. fixed: as `fixed_paths` gives them."""
     template, scope_needed = route.template, route.scope
     # Version 1 tells of what it does not know; the old contract ignores it.
-    takes_no_query = route.rule.startswith("/v1/") and (
-        route.operation is None or route.operation.query is None
-    )
+    is_new = route.rule.startswith("/v1/")
+    takes_no_query = is_new and (route.operation is None or route.operation.query is None)
 
     async def guarded(**arguments: str) -> Response:
         facts = cast(dict[str, Any], request.scope)
@@ -100,7 +99,7 @@ def register(app: Quart, route: Route, gate: Gate, fixed: Mapping[str, Sequence[
         admit(facts, template, scope_needed, gate)
         if takes_no_query and facts["query_string"]:
             raise QueryNotTaken
-        if any("\0" in value for value in arguments.values()):
+        if is_new and any("\0" in value for value in arguments.values()):
             raise NotFound  # no name of anything has one, and the database would refuse to look for it
         return await route.view(**arguments)
 
