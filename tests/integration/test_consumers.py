@@ -451,3 +451,20 @@ async def test_sixteen_instances_compete_and_none_has_what_another_has(
     assert await sql.fetchval("select count(*) from telegram_gateway.deliveries") == 0
     for happened in (("ack", "already"), ("nack", "returned"), ("nack", "expired"), ("extend", "extended")):
         assert rivals.outcomes[happened[0], Outcome(happened[1])], f"{rivals.outcomes}: too tame a test"
+
+
+async def test_a_new_journal_comes_behind_what_the_database_never_gave_a_number(
+    feed: WrittenFeed, consumer: Consumer, database: Database, sql: Sql
+) -> None:
+    # As after a backup was put back, or the database made anew: the journal went on under its number.
+    await sql.execute(
+        "truncate telegram_gateway.epochs restart identity;"
+        " insert into telegram_gateway.consumers (name, epoch, position, furthest_epoch, furthest_position)"
+        " values ('ahead', 7, 1, 7, 1)"
+    )
+    await feed.post()
+    assert await database.new_epoch() == 8
+    await sql.execute("delete from telegram_gateway.consumers")
+    assert await database.new_epoch() == 9, "also where nothing was stored under the last one"
+    await sql.execute("truncate telegram_gateway.epochs restart identity")
+    assert await database.new_epoch() == EPOCH + 1, "the number 1 has events"
