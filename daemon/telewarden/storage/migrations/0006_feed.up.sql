@@ -421,16 +421,40 @@ begin
     return true;
 end $$;
 
+-- The floor moves to before the first post that is kept. Not to the last that is not: a post that was stored late (one that
+-- the database had refused) has an old time at a new position, and what came before it is kept.
+-- Plan: of each channel the entries of message_keys_feed after the old floor until one that is kept, and the last before it.
 create function telegram_gateway.move_feed_floor(older_than timestamptz) returns void language plpgsql
     security definer set search_path = telegram_gateway, pg_temp as $$
 declare
+    most constant bigint := 9223372036854775807;
+    present record;
+    kept record;
     reached record;
 begin
-    select k.epoch, k.position into reached from telegram_gateway.message_keys k
-    where k.created_at < older_than order by k.epoch desc, k.position desc limit 1;
-    if not found then
-        return;
-    end if;
+    select f.epoch, f.position into present from telegram_gateway.feed_floor f for update;
+    select next.epoch, next.position into kept
+    from telegram_gateway.feed_channels() known
+    cross join lateral (
+        select k.epoch, k.position from telegram_gateway.message_keys k
+        where k.channel_id = known.channel_id and (k.epoch, k.position) > (present.epoch, present.position)
+            and k.created_at >= older_than
+        order by k.epoch, k.position limit 1
+    ) next
+    order by next.epoch, next.position limit 1;
+    select every.epoch, every.position into reached from (
+        select present.epoch, present.position
+        union all
+        select last.epoch, last.position
+        from telegram_gateway.feed_channels() known
+        cross join lateral (
+            select k.epoch, k.position from telegram_gateway.message_keys k
+            where k.channel_id = known.channel_id and (k.epoch, k.position) > (present.epoch, present.position)
+                and (k.epoch, k.position) < (coalesce(kept.epoch, most), coalesce(kept.position, most))
+            order by k.epoch desc, k.position desc limit 1
+        ) last
+    ) every
+    order by every.epoch desc, every.position desc limit 1;
     update telegram_gateway.feed_floor f set epoch = reached.epoch, position = reached.position
     where (f.epoch, f.position) < (reached.epoch, reached.position);
     delete from telegram_gateway.message_changes c
