@@ -70,7 +70,11 @@ class DatabaseConsumers:
         try:
             async with self._connection() as connection:
                 *rows, stands = await connection.fetch(
-                    statement("consumer_lease"), consumer, _listed(channels), limit, timedelta(seconds=lease_s)
+                    statement("consumer_lease"),
+                    consumer,
+                    _listed(channels),
+                    limit,
+                    timedelta(seconds=lease_s),
                 )
                 # In a statement of its own, which sees at least what that one has seen.
                 deliveries = await self._with_bodies(connection, consumer, rows)
