@@ -506,3 +506,20 @@ async def test_what_was_leased_but_could_not_be_read_does_not_count(
             await consumer.lease()
     await other.close()
     assert [(each.message_id, each.receipt.deliveries) for each in await consumer.get()] == [(1, 2), (2, 2)]
+
+
+async def test_a_start_at_a_time_passes_over_nothing_for_a_message_that_was_stored_late(
+    feed: WrittenFeed, consumer: Consumer
+) -> None:
+    await feed.post(2)
+    await feed.edit(1, "edited")
+    await feed.post(2)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=feed.at_us(4))
+    feed.start_us -= 86_400_000_000
+    await feed.post(1, OTHER)
+    await consumer.start(moment, kinds=list(Kind))
+    assert [(each.channel, each.message_id) for each in await consumer.get()] == [
+        (str(CHANNEL), 3),
+        (str(CHANNEL), 4),
+        (str(OTHER), 1),
+    ]
