@@ -1,6 +1,8 @@
-"""Keeps the documentation true: writes the table of settings, and finds commands, targets and links that do not exist.
+"""Keeps the documentation true: writes the table of settings and the OpenAPI document, and finds commands, targets and
+links that do not exist.
 
-`python docs/check.py` writes docs/configuration.md anew; with `--check` it changes nothing and says what is wrong.
+`python docs/check.py` writes docs/configuration.md and docs/openapi.json anew; with `--check` it changes nothing, and
+says what is wrong.
 Exit status 1 if something is. `--root` looks at another copy of the repository's texts.
 """
 
@@ -20,6 +22,7 @@ from pydantic_core import PydanticUndefined
 
 from telewarden.cli import app
 from telewarden.settings import SECTIONS, Settings
+from telewarden_http.described import openapi_document
 
 HERE = Path(__file__).resolve().parent.parent
 BEGIN = "<!-- settings: written by `make docs`, from daemon/telewarden/settings.py -->"
@@ -220,6 +223,14 @@ def main() -> int:
     elif wanted != text:
         configuration.write_text(wanted, encoding="utf-8")
         sys.stdout.write("docs/configuration.md: written anew\n")
+    document = options.root / "docs" / "openapi.json"
+    served = openapi_document()
+    if not document.exists() or document.read_bytes() != served:
+        if options.check:
+            found.append("docs/openapi.json: it is not what is served; run: make docs")
+        else:
+            document.write_bytes(served)
+            sys.stdout.write("docs/openapi.json: written anew\n")
     for problem in found:
         sys.stderr.write(f"{problem}\n")
     if not found:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from quart import Quart, Response, request
@@ -18,6 +18,7 @@ from telewarden_http.auth import Keyring, Scope
 from telewarden_http.boundary import Boundary, internal_error, log_unexpected
 from telewarden_http.changes import ChangeRoutes
 from telewarden_http.console import ConsoleRoutes
+from telewarden_http.contract import message_routes, monitoring_routes, sync_routes
 from telewarden_http.errors import ApiError, KeyMissing, KeysUnknown, TooManyRequests
 from telewarden_http.gate import Gate
 from telewarden_http.hot import HotRoute, HotRoutes
@@ -36,8 +37,9 @@ from telewarden_http.protocols import (
     Unavailable,
     UnknownChannel,
 )
+from telewarden_http.reference import ReferenceRoutes
 from telewarden_http.responses import failure
-from telewarden_http.routing import Route, Routes, register
+from telewarden_http.routing import Routes, fixed_paths, register
 from telewarden_http.settings import ApiSettings
 from telewarden_http.stopping import stopping_of
 from telewarden_http.sync import SyncRoute
@@ -45,6 +47,7 @@ from telewarden_http.v1.long_polls import keep_long_polls
 
 _SETTINGS = "TELEWARDEN_API"
 _GATE = "telewarden_gate"
+_DOCUMENT = "telewarden_document"
 
 
 def create_app(
@@ -81,26 +84,19 @@ def create_app(
     monitoring = MonitoringRoutes(health, registry, settings.service)
     sync = SyncRoute(synchroniser)
     gate = app.extensions[_GATE] = Gate(Keyring(settings), settings)
-    watched = Scope.READ if settings.monitoring_needs_key else None
-    contract = (
-        Route("GET", "/api/messages/unprocessed", messages.unprocessed, Scope.READ),
-        Route("POST", "/api/messages/mark-processed", messages.mark_processed, Scope.ACK),
-        Route("GET", "/api/messages", messages.messages, Scope.READ),
-        Route("GET", "/api/messages/<id>", messages.message, Scope.READ),
-        Route("DELETE", "/api/messages/<id>", changes.delete, Scope.CHANGE),
-        Route("POST", "/api/messages/<id>/reprocess", changes.reprocess, Scope.CHANGE),
-        Route("POST", "/sync-messages", sync.sync_messages, Scope.CHANGE),
-        Route("POST", "/api/telegram-gateway/sync-messages", sync.sync_messages, Scope.CHANGE),
-        Route("GET", "/v1/messages/<channel>/<message>/seen", messages.seen, Scope.READ),
-        Route("POST", "/v1/messages/<channel>/seen", messages.seen_many, Scope.READ),
-        Route("GET", "/health", monitoring.overall, watched),
-        Route("GET", "/health/live", monitoring.live, watched),
-        Route("GET", "/health/ready", monitoring.ready, watched),
-        Route("GET", "/metrics", monitoring.metrics, watched),
-    )
-    for route in (*contract, *(route for group in (ConsoleRoutes(), *groups) for route in group.routes())):
-        register(app, route, gate)
-    _answer_errors(app, settings)
+    reference = ReferenceRoutes()
+    every_group: Sequence[Routes] = (ConsoleRoutes(), reference, *groups)
+    routes = [
+        *message_routes(messages, changes),
+        *sync_routes(sync),
+        *monitoring_routes(monitoring, Scope.READ if settings.monitoring_needs_key else None),
+        *(route for group in every_group for route in group.routes()),
+    ]
+    fixed = fixed_paths(routes)
+    for route in routes:
+        register(app, route, gate, fixed)
+    app.extensions[_DOCUMENT] = reference.describe(routes)
+    _answer_errors(app, settings, fixed)
     hot = (
         HotRoute(
             re.compile("/api/messages/unprocessed"), "/api/messages/unprocessed", messages.poll, Scope.READ
@@ -129,6 +125,12 @@ def gate_of(app: Quart) -> Gate:
     return gate
 
 
+def document_of(app: Quart) -> bytes:
+    """The OpenAPI document of an app of `create_app`, as it is served."""
+    document: bytes = app.extensions[_DOCUMENT]
+    return document
+
+
 def replace_keys(app: Quart, settings: ApiSettings) -> None:
     """From the next request on an app of `create_app` knows the keys of these settings, and no others of settings, and
     has their limits."""
@@ -137,7 +139,7 @@ def replace_keys(app: Quart, settings: ApiSettings) -> None:
     gate.configure(settings)
 
 
-def _answer_errors(app: Quart, settings: ApiSettings) -> None:
+def _answer_errors(app: Quart, settings: ApiSettings, fixed: Mapping[str, Sequence[str]]) -> None:
     @app.errorhandler(ApiError)
     async def wrong_request(error: ApiError) -> Response:
         headers = {}
@@ -168,7 +170,7 @@ def _answer_errors(app: Quart, settings: ApiSettings) -> None:
             case NotFound():
                 return failure(404, "There is no such route")
             case MethodNotAllowed():
-                allowed = ", ".join(sorted(error.valid_methods or ()))
+                allowed = ", ".join(sorted(fixed.get(request.path, error.valid_methods or ())))
                 return failure(
                     405,
                     f"The method {request.method[:20]} is not allowed here; use {allowed}",

@@ -23,6 +23,9 @@ class Scope(enum.StrEnum):
     ADMIN = "admin"
 
 
+CREDENTIALS: Final = frozenset((b"x-api-key", b"x-gateway-token", b"authorization"))
+"""Header fields that may carry a key."""
+
 GRANTED: Final = ("read", "ack", "admin")
 """The scopes that a stored key is given; admin has all."""
 
@@ -121,7 +124,7 @@ class Keyring:
         """
         presented: dict[bytes, bytes] = {}
         for name, value in headers:
-            if name in _CREDENTIALS and value and name not in presented:
+            if name in CREDENTIALS and value and name not in presented:
                 presented[name] = value
         admitted: Principal | None = None
         tried = False
@@ -177,7 +180,6 @@ class Keyring:
 
 _CONSUMER = frozenset((Scope.READ, Scope.ACK, Scope.CHANGE))
 _ADMINISTRATOR = frozenset(Scope)
-_CREDENTIALS = frozenset((b"x-api-key", b"x-gateway-token", b"authorization"))
 _PREFIX = b"tw_"
 _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _ID_LENGTH = 8

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 import anyio
 import structlog
+from anyio import to_thread
 from hypercorn.typing import (
     ASGIReceiveCallable,
     ASGIReceiveEvent,
@@ -26,7 +27,7 @@ from hypercorn.typing import (
 from werkzeug.exceptions import HTTPException
 
 from telewarden_http.auth import Principal
-from telewarden_http.compression import LEAST_BYTES, asks_for_gzip, can_be_smaller, smaller
+from telewarden_http.compression import LARGE_BYTES, LEAST_BYTES, asks_for_gzip, can_be_smaller, smaller
 from telewarden_http.cors import Cors
 from telewarden_http.gate import EXTRA_HEADERS, PRINCIPAL
 from telewarden_http.metrics import CLIENT_GONE, METHODS, OTHER, ApiMetrics
@@ -123,6 +124,11 @@ class Boundary:
         if headers is None:
             return False
         facts[ROUTE] = "preflight"
+        # No app is behind this that receives the request's end; without it the connection would linger, and the
+        # request that this one asks for would wait behind it.
+        with anyio.move_on_after(_LINGER_S):
+            while not exchange.has_body:
+                await exchange.receive()
         await exchange.send({"type": "http.response.start", "status": 204, "headers": headers})
         await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
         return True
@@ -200,6 +206,11 @@ class _Exchange:
         self.status: int | None = None
         self.began: float | None = None
 
+    @property
+    def has_body(self) -> bool:
+        """The request's body was received to its end, or given up."""
+        return self._body_ended
+
     async def receive(self) -> ASGIReceiveEvent:
         event = await self._receive()
         if event["type"] == "http.request":
@@ -234,7 +245,11 @@ class _Exchange:
         if self._held is not None:
             begin, self._held = self._held, None
             if not event["more_body"] and len(event["body"]) >= LEAST_BYTES:
-                begin["headers"], event["body"] = smaller(tuple(begin["headers"]), event["body"])
+                headers, body = tuple(begin["headers"]), event["body"]
+                if len(body) < LARGE_BYTES:
+                    begin["headers"], event["body"] = smaller(headers, body)
+                else:
+                    begin["headers"], event["body"] = await to_thread.run_sync(smaller, headers, body)
             await self._send(begin)
         if not event["more_body"] and not self._body_ended:
             await self._linger()

@@ -8,12 +8,19 @@ from typing import Final, TypeVar
 from quart import Response, request
 
 from telewarden_http.auth import Scope
+from telewarden_http.contract_shapes import (
+    ChannelAnswer,
+    ChannelChangeBody,
+    ChannelList,
+    ChannelRowPath,
+    NewChannelBody,
+)
 from telewarden_http.errors import ApiError
 from telewarden_http.gateway_protocols import ChannelEntry, ChannelKeeper
 from telewarden_http.parameters import parse_channel_change, parse_new_channel
 from telewarden_http.protocols import Unavailable
 from telewarden_http.responses import json_response, success
-from telewarden_http.routing import Route, principal
+from telewarden_http.routing import Operation, Route, principal
 from telewarden_http.wire import iso_ms
 
 _T = TypeVar("_T")
@@ -42,10 +49,51 @@ class ChannelRoutes:
     def routes(self) -> Sequence[Route]:
         """All of them."""
         return (
-            Route("GET", "/api/channels", self.channels, Scope.READ),
-            Route("POST", "/api/channels", self.create, Scope.CHANGE),
-            Route("PUT", "/api/channels/<id>", self.change, Scope.CHANGE),
-            Route("DELETE", "/api/channels/<id>", self.remove, Scope.CHANGE),
+            Route(
+                "GET",
+                "/api/channels",
+                self.channels,
+                Scope.READ,
+                Operation("The channels", answers={200: ChannelList}),
+            ),
+            Route(
+                "POST",
+                "/api/channels",
+                self.create,
+                Scope.CHANGE,
+                Operation(
+                    "Take a channel in",
+                    "From its present end on. With `isActive` false it is only known.",
+                    body=NewChannelBody,
+                    answers={201: ChannelAnswer, 409: "It is there already"},
+                ),
+            ),
+            Route(
+                "PUT",
+                "/api/channels/<id>",
+                self.change,
+                Scope.CHANGE,
+                Operation(
+                    "Pause, resume or describe a channel",
+                    "`isActive` false pauses it, true resumes it and reads what was posted meanwhile.",
+                    path=ChannelRowPath,
+                    body=ChannelChangeBody,
+                    needs_body=True,
+                    answers={200: ChannelAnswer, 409: "The channel id cannot be changed"},
+                ),
+            ),
+            Route(
+                "DELETE",
+                "/api/channels/<id>",
+                self.remove,
+                Scope.CHANGE,
+                Operation(
+                    "Take a channel in no more",
+                    "It is served no more either; its messages stay.",
+                    path=ChannelRowPath,
+                    answers={200: ChannelAnswer, 409: "It stands in the settings"},
+                ),
+            ),
         )
 
     async def channels(self) -> Response:

@@ -11,7 +11,7 @@ from typing import Final
 from quart import Response, request
 
 from telewarden_http.errors import ApiError
-from telewarden_http.routing import Route
+from telewarden_http.routing import Operation, Route
 
 POLICY: Final = "; ".join(
     (
@@ -49,12 +49,12 @@ _KINDS: Final = {
 
 
 class AssetNotFound(ApiError):
-    """The console has no such file (404)."""
+    """The page has no such file (404)."""
 
     status = 404
 
     def __init__(self) -> None:
-        super().__init__("The console has no such file")
+        super().__init__("The page has no such file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ class Asset:
     etag: str
 
 
-def read_assets() -> dict[str, Asset]:
-    """The console's files by name, from the installed package. What is not here is not served."""
+def read_assets(folder: str = _FOLDER) -> dict[str, Asset]:
+    """A page's files by name, from a folder of the installed package. What is not here is not served."""
     found = {}
-    for file in (resources.files("telewarden_http") / _FOLDER).iterdir():
+    for file in (resources.files("telewarden_http") / folder).iterdir():
         kind = _KINDS.get(PurePosixPath(file.name).suffix)
         if kind is not None and file.is_file():
             body = file.read_bytes()
@@ -86,9 +86,27 @@ class ConsoleRoutes:
     def routes(self) -> Sequence[Route]:
         """All of them."""
         return (
-            Route("GET", "/console", self.page, None),
-            Route("GET", "/console/", self.moved, None),
-            Route("GET", "/console/<name>", self.asset, None),
+            Route(
+                "GET",
+                "/console",
+                self.page,
+                None,
+                Operation("The console", answers={200: "A page", 304: "Unchanged"}, media="text/html"),
+            ),
+            Route(
+                "GET",
+                "/console/",
+                self.moved,
+                None,
+                Operation("The console", answers={308: "It is at /console"}),
+            ),
+            Route(
+                "GET",
+                "/console/<name>",
+                self.asset,
+                None,
+                Operation("A file of the console", answers={200: "The file", 304: "Unchanged"}, media="*/*"),
+            ),
         )
 
     async def page(self) -> Response:

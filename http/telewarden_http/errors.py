@@ -11,6 +11,13 @@ class BadRequest(ApiError):
     """The request cannot be understood; the message names the parameter and what it must be (400)."""
 
 
+class QueryNotTaken(BadRequest):
+    """The route takes no parameters, and the request has some (400)."""
+
+    def __init__(self) -> None:
+        super().__init__("This takes no parameters in the query; leave them out")
+
+
 class KeyMissing(ApiError):
     """The route needs a key and the request carries none (401)."""
 

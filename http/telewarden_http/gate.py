@@ -3,9 +3,10 @@
 import ipaddress
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Final
 
-from telewarden_http.auth import Keyring, Principal, Scope
+from telewarden_http.auth import CREDENTIALS, Keyring, Principal, Scope
 from telewarden_http.errors import KeyExpired, KeyWrong, TooManyRequests
 from telewarden_http.limits import RequestLimit, WrongKeys
 from telewarden_http.settings import ApiSettings
@@ -16,6 +17,8 @@ EXTRA_HEADERS: Final = "telewarden.headers"
 """Key of the ASGI scope under which header fields are that its answer gets besides."""
 
 _TRUSTED_HOPS = 16
+_LONGEST_ADDRESS = 45
+"""Characters of an IPv6 address that is written with an IPv4 one at its end."""
 
 
 class Gate:
@@ -43,9 +46,10 @@ class Gate:
         except (KeyWrong, KeyExpired):
             if blocked_s:
                 raise _too_many_wrong(blocked_s) from None
-            self._wrong.wrong(address)
+            self._wrong.wrong(address, _tried(scope["headers"]))
             raise
-        if blocked_s and not self._wrong.was_right(address, principal.name):
+        # A stored key is never guessed, so it may always come; a key that somebody thought up might be.
+        if blocked_s and not principal.is_stored and not self._wrong.was_right(address, principal.name):
             raise _too_many_wrong(blocked_s)
         self._wrong.right(address, principal.name)
         scope[PRINCIPAL] = principal
@@ -69,23 +73,35 @@ class Gate:
         lines = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
         hops = [hop.strip() for hop in ",".join(lines).split(",")][-_TRUSTED_HOPS:]
         for hop in reversed(hops):
-            if not _is_address(hop):
+            address = _address(hop)
+            if address is None:
                 break
-            peer = hop
+            peer = str(address)
             if not self._trusts(hop):
                 break
         return peer
 
-    def _trusts(self, address: str) -> bool:
-        return _is_address(address) and any(ipaddress.ip_address(address) in each for each in self._trusted)
+    def _trusts(self, text: str) -> bool:
+        address = _address(text)
+        return address is not None and any(address in network for network in self._trusted)
 
 
-def _is_address(text: str) -> bool:
+@lru_cache(maxsize=4096)
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address; an IPv4 one also where it is written within IPv6, as a socket for both has it. None for any other
+    text, also with a zone (`%…`), in which a stranger may write whatever."""
+    if len(text) > _LONGEST_ADDRESS or "%" in text:
+        return None
     try:
-        ipaddress.ip_address(text)
+        parsed = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, ipaddress.IPv6Address) else parsed
+
+
+def _tried(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Tells sets of wrong keys apart, and nothing of them: salted by the interpreter, and kept in memory alone."""
+    return hash(tuple(value for name, value in headers if name in CREDENTIALS))
 
 
 def _too_many_wrong(blocked_s: float) -> TooManyRequests:

@@ -10,11 +10,20 @@ from prometheus_client import CollectorRegistry
 from quart import Response, request
 
 from telewarden_http.auth import Scope
+from telewarden_http.contract_shapes import (
+    AuthStatus,
+    CountersAnswer,
+    MessageList,
+    OverviewAnswer,
+    QueueParameters,
+    SessionAnswer,
+    SummaryAnswer,
+)
 from telewarden_http.gateway_protocols import ChannelKeeper, Gateway
 from telewarden_http.parameters import STATUSES, parse_queue
 from telewarden_http.protocols import HealthReporter, Source, Unavailable
 from telewarden_http.responses import json_response, success, success_list
-from telewarden_http.routing import Route, principal
+from telewarden_http.routing import Operation, Route, principal
 from telewarden_http.wire import iso_ms
 
 _T = TypeVar("_T")
@@ -52,12 +61,52 @@ class GatewayRoutes:
         """All of them."""
         base = "/api/telegram-gateway"
         return (
-            Route("GET", f"{base}/overview", self.overview, Scope.READ),
-            Route("GET", f"{base}/metrics", self.metrics, Scope.READ),
-            Route("GET", f"{base}/queue", self.queue, Scope.READ),
-            Route("GET", f"{base}/session", self.session, Scope.READ),
-            Route("GET", f"{base}/messages/summary", self.summary, Scope.READ),
-            Route("GET", f"{base}/auth/status", self.auth_status, Scope.READ),
+            Route(
+                "GET",
+                f"{base}/overview",
+                self.overview,
+                Scope.READ,
+                Operation(
+                    "The gateway at a glance",
+                    "Answered also while parts are down; they are null then.",
+                    answers={200: OverviewAnswer},
+                ),
+            ),
+            Route(
+                "GET",
+                f"{base}/metrics",
+                self.metrics,
+                Scope.READ,
+                Operation("Counters of intake", answers={200: CountersAnswer}),
+            ),
+            Route(
+                "GET",
+                f"{base}/queue",
+                self.queue,
+                Scope.READ,
+                Operation("What waits", query=QueueParameters, answers={200: MessageList}),
+            ),
+            Route(
+                "GET",
+                f"{base}/session",
+                self.session,
+                Scope.READ,
+                Operation("Facts of the session", "Never its content.", answers={200: SessionAnswer}),
+            ),
+            Route(
+                "GET",
+                f"{base}/messages/summary",
+                self.summary,
+                Scope.READ,
+                Operation("Totals by status, and the newest messages", answers={200: SummaryAnswer}),
+            ),
+            Route(
+                "GET",
+                f"{base}/auth/status",
+                self.auth_status,
+                Scope.READ,
+                Operation("Whether the account is signed in", answers={200: AuthStatus}),
+            ),
         )
 
     async def overview(self) -> Response:

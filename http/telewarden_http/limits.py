@@ -2,15 +2,17 @@
 
 import ipaddress
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 MOST_ADDRESSES = 10_000
 """Addresses, and pairs of address and key, that are remembered; the longest unseen are forgotten."""
 WRONG_KEYS_A_SECOND = 1.0
 """How many an address may send over time."""
+_TRIED = 16
+"""Wrong keys of an address that are known again."""
 
 
 @dataclass(slots=True)
@@ -21,6 +23,8 @@ class Bucket:
     burst: float
     tokens: float
     at_s: float
+    tried: deque[int] = field(default_factory=lambda: deque(maxlen=_TRIED))
+    """Of an address: which wrong keys came lately."""
 
     def left(self, now_s: float) -> float:
         """How many tokens there are now."""
@@ -75,7 +79,8 @@ class RequestLimit:
 
 class WrongKeys:
     """Addresses that send wrong keys. While one has sent too many, only keys that were right from there before are
-    looked at: behind one address there may be many consumers, and one that is set up wrongly stops no other.
+    looked at: behind one address there may be many consumers, and one that is set up wrongly stops no other. Nor does
+    it by sending the same wrong key for ever: that is no guess, and counts once.
 
     burst: how many an address may send in a row."""
 
@@ -105,11 +110,14 @@ class WrongKeys:
         if len(self._right) > MOST_ADDRESSES:
             self._right.popitem(last=False)
 
-    def wrong(self, address: str) -> None:
-        """A key was wrong."""
+    def wrong(self, address: str, tried: int | None = None) -> None:
+        """A key was wrong. tried: tells it from other wrong keys; None if it counts however often it comes."""
         of, now_s = source(address), self._clock_s()
         bucket = self._buckets.pop(of, None) or Bucket(WRONG_KEYS_A_SECOND, self._burst, self._burst, now_s)
-        bucket.take(now_s)
+        if tried is None or tried not in bucket.tried:
+            bucket.take(now_s)
+            if tried is not None:
+                bucket.tried.append(tried)
         self._buckets[of] = bucket
         if len(self._buckets) > MOST_ADDRESSES:
             self._buckets.popitem(last=False)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from quart import Response, request
 
 from telewarden_http.auth import Principal
-from telewarden_http.errors import MessageNotFound
+from telewarden_http.errors import MessageNotFound, QueryNotTaken
 from telewarden_http.joining import Joined
 from telewarden_http.metrics import ApiMetrics
 from telewarden_http.parameters import (
@@ -126,9 +126,11 @@ class MessageRoutes:
         return json_response(body, headers=headers)
 
     async def look(
-        self, who: Principal, _: bytes, channel: str, message: str
+        self, who: Principal, query_string: bytes, channel: str, message: str
     ) -> tuple[bytes, dict[str, str]]:
         """The body of the answer whether one message was seen, and no headers of its own."""
+        if query_string:
+            raise QueryNotTaken
         wanted = parse_seen_one(channel, message)
         _readable(who, wanted.channel)
         seen = await self._in_time(self._reader.seen(wanted.channel, wanted.message_ids))

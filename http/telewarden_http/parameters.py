@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeGuard
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -39,6 +39,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _BOOLEANS: Final = {"true": True, "false": False, "1": True, "0": False}
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_EXACT: Final = 2.0**53
 _SHOWN = 60
 _MARK: Final = -(10**12)
 """Ids of channels are below it; above it are private chats and small groups."""
@@ -222,6 +223,8 @@ def _whole_number(given: dict[str, object], name: str, default: int, most: int) 
     value = given.get(name)
     if value is None:
         return default
+    if _is_whole(value):
+        value = int(value)
     if type(value) is int and 1 <= value <= most:
         return value
     raise BadRequest(f'"{name}" must be a whole number from 1 to {most}, not {_show(value)}')
@@ -369,11 +372,16 @@ def _storable(parameter: str, value: str) -> str:
     return value
 
 
+def _is_whole(value: object) -> TypeGuard[float]:
+    return isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT
+
+
 def _message_id(name: str, value: object) -> int:
     # bool is an int to Python, but not to anyone who reads JSON.
+    # To JSON 17.0 is the same number as 17; beyond 2**53 a float is no exact one.
     if type(value) is int:
         number = value
-    elif isinstance(value, str) and _INTEGER.fullmatch(value):
+    elif _is_whole(value) or (isinstance(value, str) and _INTEGER.fullmatch(value)):
         number = int(value)
     else:
         raise BadRequest(f'"{name}" must be a decimal string or an integer, not {_show(value)}')

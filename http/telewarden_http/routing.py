@@ -1,14 +1,16 @@
 """Routes as values: what is served, who may ask, and what the OpenAPI document says of it."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
 from quart import Quart, Response, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from telewarden_http.auth import Principal, Scope
 from telewarden_http.boundary import ROUTE
+from telewarden_http.errors import QueryNotTaken
 from telewarden_http.gate import PRINCIPAL, Gate
 
 View = Callable[..., Awaitable[Response]]
@@ -23,8 +25,10 @@ _PLACEHOLDER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 class Operation:
     """What the OpenAPI document says of a route.
 
-    path, query, body: msgspec structs that describe path parameters, query parameters and a JSON body. answers: by
-    status, the struct of the body, or a text where there is none. events: the route also streams server-sent events.
+    path, query, body: msgspec structs that describe path parameters, query parameters and a JSON body. needs_body: it
+    cannot be left out, though no member of it is required. answers: by
+    status, the struct of the body, or a text: of a refusal, or where there is no JSON. media: the media type of such an
+    answer (200). events: the route also streams server-sent events.
     """
 
     summary: str
@@ -32,7 +36,9 @@ class Operation:
     path: type | None = None
     query: type | None = None
     body: type | None = None
+    needs_body: bool = False
     answers: Mapping[int, Any] = field(default_factory=dict)
+    media: str | None = None
     events: bool = False
 
 
@@ -63,15 +69,34 @@ class Routes(Protocol):
         ...
 
 
-def register(app: Quart, route: Route, gate: Gate) -> None:
-    """Serve a route."""
+def fixed_paths(routes: Iterable[Route]) -> dict[str, list[str]]:
+    """The paths that are not patterns, and the methods of each. A pattern of another route may match one of them too,
+    /api/messages/{id} for one, and is not meant."""
+    found: dict[str, list[str]] = {}
+    for route in routes:
+        if not _PLACEHOLDER.search(route.rule):
+            methods = found.setdefault(route.rule, [])
+            methods += [route.method, "HEAD"] if route.method == "GET" else [route.method]
+    return found
+
+
+def register(app: Quart, route: Route, gate: Gate, fixed: Mapping[str, Sequence[str]]) -> None:
+    """Serve a route. fixed: as `fixed_paths` gives them."""
     template, scope_needed = route.template, route.scope
+    # Version 1 tells of what it does not know; the old contract ignores it.
+    takes_no_query = route.rule.startswith("/v1/") and (
+        route.operation is None or route.operation.query is None
+    )
 
     async def guarded(**arguments: str) -> Response:
         facts = cast(dict[str, Any], request.scope)
         if (raised := facts.get(RAISED)) is not None:
             raise raised
+        if request.path != template and request.path in fixed:
+            raise MethodNotAllowed(fixed[request.path])
         admit(facts, template, scope_needed, gate)
+        if takes_no_query and facts["query_string"]:
+            raise QueryNotTaken
         return await route.view(**arguments)
 
     app.add_url_rule(

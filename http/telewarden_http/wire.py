@@ -11,13 +11,12 @@ import msgspec
 
 
 class Message(msgspec.Struct, kw_only=True, rename="camel", gc=False):
-    """One message as it goes over the wire (CONTRACT.md §1); the order of fields here is the order in JSON.
+    """A message, with exactly these members; what is absent is null. id: a UUID. Ids of channels, messages and threads:
+    64-bit numbers as decimal strings. Times: ISO 8601, UTC, milliseconds."""
 
-    id: a UUID. channel_id, message_id, thread_id: 64-bit ids as decimal strings.
-    received_at, telegram_date and the other times: as `iso_ms` gives them; None where there is none.
-    media_refs (a list) and metadata (an object): JSON-able values, or JSON that is already encoded, as
-    `msgspec.Raw`. Raw bytes go out as they are: whoever passes them answers for them being JSON.
-    """
+    # CONTRACT.md §1; the order of fields here is the order in JSON. Times are as `iso_ms` gives them. media_refs (a
+    # list) and metadata (an object): JSON-able values, or JSON that is already encoded, as `msgspec.Raw`. Raw bytes go
+    # out as they are: whoever passes them answers for them being JSON.
 
     id: str
     channel_id: str

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 import structlog
 
-from telewarden_http.compression import asks_for_gzip
+from telewarden_http import boundary
+from telewarden_http.compression import Headers, asks_for_gzip, smaller
 from telewarden_http.protocols import Page, Source
+from telewarden_http.server import open_connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +48,25 @@ async def test_a_large_answer_is_packed_for_those_who_ask(api: Api) -> None:
     assert packed.headers["vary"] == "Accept-Encoding"
     assert int(packed.headers["content-length"]) == len(raw) < len(plain.content) / 3
     assert gzip.decompress(raw) == packed.content == plain.content
+
+
+async def test_a_very_large_answer_is_packed_beside_the_event_loop(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[bool] = []
+
+    def packed(headers: Headers, body: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return smaller(headers, body)
+
+    monkeypatch.setattr(boundary, "smaller", packed)
+    for size in (2_000, 200_000):
+        api.reader.page = Page((b'{"text":"' + b"x" * size + b'"}',), Source.CACHE, 1)
+        answer = await api.ask(
+            "GET", POLL, headers={"X-API-Key": api.consumer_key, "Accept-Encoding": "gzip"}
+        )
+        assert len(gzip.decompress(answer.body)) > size
+    assert threads == [True, False]
 
 
 async def test_a_small_answer_stays_as_it_is(api: Api) -> None:
@@ -91,6 +114,20 @@ async def test_pages_of_other_origins_may_not_ask_unless_they_are_named(
     ).status == 405
     refused = await open_.ask("GET", POLL, headers=other | {"X-API-Key": open_.consumer_key})
     assert "access-control-allow-origin" not in refused.headers
+
+
+async def test_what_a_page_asks_after_a_preflight_does_not_wait_behind_it(
+    make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boundary, "_LINGER_S", 3600.0)
+    page = {"Origin": "https://board.example"}
+    open_ = make_api(cors_origins=(page["Origin"],))
+    async with open_.served() as served, served.client() as client:
+        with anyio.fail_after(20):
+            preflight = await client.options(POLL, headers=page | {"Access-Control-Request-Method": "GET"})
+            answer = await client.get(POLL, headers=page)
+        assert (preflight.status_code, answer.status_code) == (204, 200)
+        assert open_connections(served.app) == 1
 
 
 async def test_the_access_log_has_a_line_a_request_and_no_secret(make_api: Callable[..., Api]) -> None:

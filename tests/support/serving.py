@@ -15,9 +15,10 @@ async def serving_process(
     *,
     cache: Mapping[str, object] | None = None,
     gateway_token: str = "",
+    wrong_keys: int = 100,
 ) -> AsyncIterator[DaemonProcess]:
     """Started and ready; ended with the context. cache: its settings, if not those of the stack's one Valkey.
-    gateway_token: an administrator's, if there is to be one."""
+    gateway_token: an administrator's, if there is to be one. wrong_keys: how many an address may send."""
     port = free_port()
     settings_file = stack.folder / f"{name}.toml"
     write_settings(
@@ -29,6 +30,7 @@ async def serving_process(
                 "port": port,
                 "api_keys": {CONSUMER: stack.daemon.api_key},
                 "gateway_token": gateway_token,
+                "wrong_keys": wrong_keys,
             },
             "log": {"format": "console"},
         },

@@ -59,7 +59,9 @@ async def measure() -> dict[str, Figure]:
     with tempfile.TemporaryDirectory(prefix="telewarden-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        async with start_stack(folder, channels=2) as stack, daemon_running(stack):
+        # All of them wait by one key.
+        settings = {"http": {"long_polls_a_key": SIZES.waiting + 10}}
+        async with start_stack(folder, channels=2, settings=settings) as stack, daemon_running(stack):
             bench = await _prepared(stack)
             sizes = [len((await bench.once(request)).body) for request in (bench.poll, bench.seen)]
             sizes.append(len((await bench.once(bench.acknowledgement(0))).body))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 import msgspec
 from quart import Response
@@ -43,7 +43,7 @@ class ChannelPath(msgspec.Struct):
     channel: str
 
 
-class Channels(Shape, frozen=True, kw_only=True):
+class ServedChannels(Shape, frozen=True, kw_only=True):
     """The channels that are served."""
 
     channels: list[ChannelView]
@@ -55,7 +55,7 @@ class PoisonIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)]
 
 
-class Retried(Shape, frozen=True, kw_only=True):
+class TriedAgain(Shape, frozen=True, kw_only=True):
     """How many events are tried again."""
 
     retried: int
@@ -120,7 +120,7 @@ class AdministrationRoutes:
                 f"{_BASE}/channels",
                 self.channels,
                 Scope.ADMIN,
-                Operation("The channels", answers={200: Channels, 503: _DOWN}),
+                Operation("The channels", answers={200: ServedChannels, 503: _DOWN}),
             ),
             Route(
                 "POST",
@@ -149,7 +149,10 @@ class AdministrationRoutes:
                     "Pause, resume or label a channel",
                     "A paused channel is served, and not taken in; what comes meanwhile is read when it is resumed.",
                     path=ChannelPath,
-                    body=ChannelPatch,
+                    body=cast(
+                        type, Annotated[ChannelPatch, msgspec.Meta(extra_json_schema={"minProperties": 1})]
+                    ),
+                    needs_body=True,
                     answers={200: ChannelView, 400: "It changes nothing", **known},
                 ),
             ),
@@ -200,7 +203,7 @@ class AdministrationRoutes:
                 f"{_BASE}/poison/retry",
                 self.retry,
                 Scope.ADMIN,
-                Operation("Try such events once more", body=PoisonIds, answers={200: Retried, **decided}),
+                Operation("Try such events once more", body=PoisonIds, answers={200: TriedAgain, **decided}),
             ),
             Route(
                 "POST",
@@ -221,7 +224,7 @@ class AdministrationRoutes:
 
     async def channels(self) -> Response:
         """`GET /v1/admin/channels`"""
-        return _json(Channels(channels=list(await self._in_time(self._channels.channels()))))
+        return _json(ServedChannels(channels=list(await self._in_time(self._channels.channels()))))
 
     async def add(self) -> Response:
         """`POST /v1/admin/channels`"""
@@ -254,7 +257,7 @@ class AdministrationRoutes:
     async def retry(self) -> Response:
         """`POST /v1/admin/poison/retry`"""
         wanted = await parse_body(PoisonIds)
-        return _json(Retried(retried=await self._in_time(self._stores.retry(wanted.ids))))
+        return _json(TriedAgain(retried=await self._in_time(self._stores.retry(wanted.ids))))
 
     async def drop(self) -> Response:
         """`POST /v1/admin/poison/drop`"""

@@ -86,9 +86,24 @@ class NewChannel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """channel: its id, @name, or a link to it. label: what to call it. start: where its reading begins: "now", "all",
     how many of the newest posts, or an ISO date. join: the account enters it, if it is not in it."""
 
-    channel: Annotated[str, msgspec.Meta(max_length=200)]
+    channel: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=200,
+            examples=["@name", "https://t.me/name", "-1001649127710"],
+            extra_json_schema={"format": "channel-reference"},
+        ),
+    ]
     label: Label | msgspec.UnsetType | None = msgspec.UNSET
-    start: Annotated[str, msgspec.Meta(max_length=40)] = "now"
+    start: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=40,
+            extra_json_schema={
+                "anyOf": [{"enum": ["now", "all"]}, {"pattern": "^[1-9][0-9]{0,5}$"}, {"format": "date"}]
+            },
+        ),
+    ] = "now"
     join: bool = False
 
 

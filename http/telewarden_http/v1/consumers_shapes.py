@@ -23,7 +23,13 @@ class DeadLettersQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which dead letters."""
 
     limit: Annotated[int, Meta(ge=1, le=1000, description="At most so many messages.")] = 100
-    after: Annotated[str, Meta(description='The "next" of an earlier answer.')] | None = None
+    after: (
+        Annotated[
+            str,
+            Meta(description='The "next" of an earlier answer.', extra_json_schema={"format": "feed-token"}),
+        ]
+        | None
+    ) = None
 
 
 class Receipts(msgspec.Struct, forbid_unknown_fields=True):

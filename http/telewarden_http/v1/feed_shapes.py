@@ -24,7 +24,9 @@ class FeedParameters(msgspec.Struct, forbid_unknown_fields=True, rename="camel")
     after: Annotated[
         str,
         msgspec.Meta(
-            description='Events after this token, as an answer gave it; "now", or "beginning": the oldest that is kept.'
+            description='Events after this token, as an answer gave it; "now", or "beginning": the oldest that is '
+            "kept.",
+            extra_json_schema={"anyOf": [{"enum": ["now", "beginning"]}, {"format": "feed-token"}]},
         ),
     ] = "beginning"
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_EVENTS, description="At most so many events.")] = 100
@@ -33,17 +35,29 @@ class FeedParameters(msgspec.Struct, forbid_unknown_fields=True, rename="camel")
         msgspec.Meta(ge=0, le=LONGEST_WAIT_S, description="Seconds to wait for an event, if there is none."),
     ] = 0
     kinds: Annotated[
-        str, msgspec.Meta(description="Which kinds, divided by commas.", examples=["posted,edited"])
+        str,
+        msgspec.Meta(
+            pattern="^(posted|edited|deleted)(,(posted|edited|deleted))*$",
+            description="Which kinds, divided by commas.",
+            examples=["posted,edited"],
+        ),
     ] = ",".join(KINDS)
 
 
 class AllFeedParameters(FeedParameters):
     """Of a read of several channels' feed."""
 
-    channels: Annotated[
-        str | None,
-        msgspec.Meta(description="Ids of channels, divided by commas; all that the key may read without."),
-    ] = None
+    channels: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                pattern="^-?[1-9][0-9]{0,17}(,-?[1-9][0-9]{0,17})*$",
+                description="Ids of channels, divided by commas; all that the key may read without.",
+                examples=["-1001649127710"],
+            ),
+        ]
+        | None
+    ) = None
 
 
 class ChannelPath(msgspec.Struct):

@@ -71,7 +71,11 @@ class JobRoutes:
                 f"{_BASE}/<job>",
                 self.job,
                 Scope.ADMIN,
-                Operation("A job", path=JobPath, answers={200: Job, 404: "There is no such job"}),
+                Operation(
+                    "A job",
+                    path=JobPath,
+                    answers={200: Job, 404: "There is no such job", 409: "This process only serves"},
+                ),
             ),
             Route(
                 "DELETE",
@@ -82,7 +86,7 @@ class JobRoutes:
                     "Cancel a job",
                     "Answers once it has ended. What it did stays.",
                     path=JobPath,
-                    answers={200: Job, 404: "There is no such job"},
+                    answers={200: Job, 404: "There is no such job", 409: "This process only serves"},
                 ),
             ),
         )

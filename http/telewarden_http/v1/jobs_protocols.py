@@ -15,6 +15,11 @@ from telewarden_http.v1.overview_protocols import Shape
 ChannelId = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,19}$", description="a channel's id")]
 
 
+Since = Annotated[
+    str, msgspec.Meta(extra_json_schema={"anyOf": [{"format": "date"}, {"format": "date-time"}]})
+]
+
+
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """Base of the kinds."""
 
@@ -24,7 +29,7 @@ class VerifyJob(JobRequest, frozen=True, kw_only=True, tag="verify"):
     messages from then on. repair: bring what is missing or differs."""
 
     channels: list[ChannelId] | None = None
-    since: str | None = None
+    since: Since | None = None
     repair: bool = False
 
 
@@ -33,7 +38,7 @@ class BackfillJob(JobRequest, frozen=True, kw_only=True, tag="backfill"):
     serve them; else they are stored as processed."""
 
     channel: ChannelId
-    since: str | None = None
+    since: Since | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
     serve: bool = False
 

@@ -44,8 +44,8 @@ class OverviewRoutes:
                     "The process at a glance, again and again",
                     'An event "overview" once a second, and at once when a worker changes; its data is what '
                     "GET /v1/admin/overview answers. Ends when the server stops.",
-                    answers={200: Overview, 429: "Too many look already"},
-                    events=True,
+                    answers={200: "Events, each a look", 429: "Too many look already"},
+                    media="text/event-stream",
                 ),
             ),
         )
