@@ -170,7 +170,8 @@ def _answer_errors(app: Quart, settings: ApiSettings, fixed: Mapping[str, Sequen
             case NotFound():
                 return failure(404, "There is no such route")
             case MethodNotAllowed():
-                allowed = ", ".join(sorted(fixed.get(request.path, error.valid_methods or ())))
+                methods = set(error.valid_methods or ())
+                allowed = ", ".join(sorted(methods & set(fixed.get(request.path, methods))))
                 return failure(
                     405,
                     f"The method {request.method[:20]} is not allowed here; use {allowed}",

@@ -122,6 +122,7 @@ async def test_the_page_shows_every_operation_with_nothing_from_elsewhere(
         await browser.open(f"{stack.daemon.url}/docs")
         await browser.until("return document.querySelectorAll('article').length > 100")
         assert await browser.run("return document.getElementById('get_v1_feed').innerText.includes('wait')")
+        assert await browser.run("return !document.body.innerText.includes('undefined')")
         links = "return [...document.querySelectorAll('main a')].every(a => document.querySelector(a.hash))"
         assert await browser.run(links)
         entries = "return performance.getEntriesByType('resource').map(entry => entry.name)"
