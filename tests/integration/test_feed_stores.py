@@ -43,6 +43,7 @@ class Reader:
     """A consumer of one process's feed, which keeps its place."""
 
     feed: WindowedFeed
+    window: FeedWindow
     cursor: Position | None = None
     events: list[FeedEvent] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
@@ -59,6 +60,13 @@ class Reader:
                     with anyio.move_on_after(0.5):
                         await self.feed.grown(page.next, FeedQuery())
         return [f"{event.kind} {_message_of(event)}" for event in self.events]
+
+    async def in_memory(self) -> None:
+        """Until this process has in memory what follows on this place."""
+        assert self.cursor is not None
+        with anyio.fail_after(10):
+            while not self.window.covers(self.cursor):
+                await anyio.sleep(0.005)
 
 
 def _message_of(event: FeedEvent) -> str:
@@ -91,7 +99,7 @@ async def followed(pipeline: Pipeline, *, recent: int = 100) -> AsyncIterator[Re
     )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follower.run, AloneContext())
-        yield Reader(WindowedFeed(window, store, served=CHANNELS, described=list))
+        yield Reader(WindowedFeed(window, store, served=CHANNELS, described=list), window)
         tasks.cancel_scope.cancel()
 
 
@@ -102,7 +110,7 @@ async def served(pipeline: Pipeline, *, look_s: float = 0.05, told: bool = False
     follower = StoredFeed(window, store, pipeline.cache if told else None, look_s=look_s)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follower.run, AloneContext())
-        yield Reader(WindowedFeed(window, store, served=CHANNELS, described=list))
+        yield Reader(WindowedFeed(window, store, served=CHANNELS, described=list), window)
         tasks.cancel_scope.cancel()
 
 
@@ -130,7 +138,7 @@ async def test_what_arrives_late_comes_when_it_was_accepted(pipeline: Pipeline) 
         assert await there.until(6) == expected
         assert await here.until(6) == expected
         await pipeline.flushed()
-        assert await Reader(here.feed).until(6, limit=2) == expected
+        assert await Reader(here.feed, here.window).until(6, limit=2) == expected
         assert [e.position for e in there.events] == [e.position for e in here.events]
         nothing = await there.feed.page(there.cursor, FeedQuery())
         assert (nothing.events, nothing.next.position) == ([], pipeline.journal.head)
@@ -272,6 +280,7 @@ async def test_what_only_the_database_has_waits_for_it(pipeline: Pipeline) -> No
         await pipeline.flushed()
     async with followed(pipeline, recent=1) as reader:
         await reader.until(3)
+        await reader.in_memory()
         pipeline.database.breaker.broke(time.monotonic(), "for the test")
         with pytest.raises(Unavailable, match="not in memory"):
             await reader.feed.page(BEGINNING, FeedQuery())
