@@ -34,6 +34,18 @@ gatewayToken = {{ api_key = "{key}" }}
 [generation]
 deterministic = true
 max-examples = {examples}
+
+# What is deleted here is there afterwards, as it should be: a job that was cancelled, a key that is revoked, a message
+# that was deleted softly.
+[[operations]]
+include-path = [
+    "/api/messages/{{id}}",
+    "/api/messages/{{id}}/reprocess",
+    "/v1/admin/jobs/{{job}}",
+    "/v1/admin/keys/{{key}}",
+    "/v1/admin/keys/{{key}}/rotate",
+]
+checks = {{ use_after_free = {{ enabled = false }} }}
 """
 OF_THE_SESSION = (
     "/sync-messages",
