@@ -20,6 +20,7 @@ RAISED: Final = "telewarden.raised"
 """Key of the ASGI scope of an error that is to be answered as if the route's view had raised it."""
 
 _GATE: Final = "telewarden.gate"
+_NONE: Final[Mapping[str, Sequence[str]]] = {}
 _PLACEHOLDER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 
 
@@ -82,7 +83,7 @@ def fixed_paths(routes: Iterable[Route]) -> dict[str, list[str]]:
     return found
 
 
-def register(app: Quart, route: Route, gate: Gate, fixed: Mapping[str, Sequence[str]]) -> None:
+def register(app: Quart, route: Route, gate: Gate, fixed: Mapping[str, Sequence[str]] = _NONE) -> None:
     """Serve a route. fixed: as `fixed_paths` gives them."""
     template, scope_needed = route.template, route.scope
     # Version 1 tells of what it does not know; the old contract ignores it.

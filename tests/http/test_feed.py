@@ -151,6 +151,7 @@ async def test_channels_and_kinds_select(api: Api, feed: FakeFeed) -> None:
         ({"kinds": ""}, "posted|edited|deleted"),
         ({"after": "AAAA"}, "not a token"),
         ({"after": encode(Position(1, 1))[:-1] + "_"}, "not a token"),
+        ({"after": encode(Position(1, 2**63))}, "not a token"),
         ({"channels": "news"}, "channels"),
         ({"channels": ""}, "channels"),
         ({"channel": "-1001"}, "channel"),

@@ -34,6 +34,18 @@ gatewayToken = {{ api_key = "{key}" }}
 [generation]
 deterministic = true
 max-examples = {examples}
+
+# What is deleted here is there afterwards, as it should be: a job that was cancelled, a key that is revoked, a message
+# that was deleted softly.
+[[operations]]
+include-path = [
+    "/api/messages/{{id}}",
+    "/api/messages/{{id}}/reprocess",
+    "/v1/admin/jobs/{{job}}",
+    "/v1/admin/keys/{{key}}",
+    "/v1/admin/keys/{{key}}/rotate",
+]
+checks = {{ use_after_free = {{ enabled = false }} }}
 """
 OF_THE_SESSION = (
     "/sync-messages",
@@ -122,6 +134,7 @@ async def test_the_page_shows_every_operation_with_nothing_from_elsewhere(
         await browser.open(f"{stack.daemon.url}/docs")
         await browser.until("return document.querySelectorAll('article').length > 100")
         assert await browser.run("return document.getElementById('get_v1_feed').innerText.includes('wait')")
+        assert await browser.run("return !document.body.innerText.includes('undefined')")
         links = "return [...document.querySelectorAll('main a')].every(a => document.querySelector(a.hash))"
         assert await browser.run(links)
         entries = "return performance.getEntriesByType('resource').map(entry => entry.name)"

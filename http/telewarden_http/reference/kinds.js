@@ -14,7 +14,7 @@ export function kindOf(schema) {
   const choices = schema.anyOf ?? schema.oneOf;
   if (choices !== undefined) return choices.map(kindOf).join(" | ") + preset(schema);
   if (schema.type === "array") return `list of ${schema.items === undefined ? "anything" : kindOf(schema.items)}${bounds(schema)}`;
-  const kind = schema.format ?? schema.type ?? "anything";
+  const kind = schema.format ?? schema.type ?? schema.description ?? "anything";
   return kind + bounds(schema) + preset(schema);
 }
 

@@ -4,6 +4,11 @@ import { kindOf, nameOf } from "./kinds.js";
 
 const METHODS = ["get", "put", "post", "delete", "patch"];
 
+/** A text; what is between backticks is code. */
+function words(text) {
+  return text.split("`").map((part, place) => (place % 2 === 1 ? make("code", {}, part) : part));
+}
+
 function rows(heads, lines) {
   return make("div", { class: "scroller" }, make("table", {},
     make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
@@ -13,7 +18,7 @@ function rows(heads, lines) {
 function row(name, needed, kind, text) {
   const head = make("th", { scope: "row" }, make("code", {}, name));
   if (needed) head.append(" ", make("span", { class: "needed" }, "needed"));
-  return make("tr", {}, head, make("td", { class: "kind" }, kind), make("td", {}, text));
+  return make("tr", {}, head, make("td", { class: "kind" }, kind), make("td", {}, ...words(text)));
 }
 
 function parameters(operation) {
@@ -40,21 +45,22 @@ function shape(schema) {
     : make("p", {}, make("a", { href: `#schema-${name}` }, name));
 }
 
-function answers(operation) {
-  const lines = Object.entries(operation.responses).map(([status, answer]) => {
+function answers(operation, shared) {
+  const lines = Object.entries(operation.responses).map(([status, given]) => {
+    const answer = given.$ref === undefined ? given : shared[nameOf(given)];
     const cell = make("td", { class: "kind" });
     for (const [media, { schema }] of Object.entries(answer.content ?? {})) cell.append(make("div", {}, media), shape(schema));
-    return make("tr", {}, make("th", { scope: "row" }, status), cell, make("td", {}, answer.description));
+    return make("tr", {}, make("th", { scope: "row" }, status), cell, make("td", {}, ...words(answer.description)));
   });
   return [make("h4", {}, "Answers"), rows(["Status", "Body", ""], lines)];
 }
 
-function shown(path, method, operation) {
+function shown(path, method, operation, shared) {
   return make("article", { id: operation.operationId },
     make("h3", {}, make("span", { class: "method" }, method.toUpperCase()), make("span", {}, path)),
     make("p", { class: "summary" }, operation.summary),
-    make("p", { class: "quiet" }, operation.description ?? ""),
-    ...parameters(operation), ...body(operation), ...answers(operation));
+    make("p", { class: "quiet" }, ...words(operation.description ?? "")),
+    ...parameters(operation), ...body(operation), ...answers(operation, shared));
 }
 
 function schemas(components) {
@@ -64,7 +70,7 @@ function schemas(components) {
       row(member, needed.has(member), kindOf(each), each.description ?? ""));
     return make("article", { id: `schema-${name}` },
       make("h3", {}, name),
-      make("p", { class: "quiet" }, schema.description ?? ""),
+      make("p", { class: "quiet" }, ...words(schema.description ?? "")),
       lines.length > 0 ? rows(["Member", "What it is", ""], lines) : make("p", {}, make("code", {}, kindOf(schema))));
   });
 }
@@ -72,13 +78,13 @@ function schemas(components) {
 function show(spec) {
   const main = byId("main");
   const contents = byId("contents");
-  const sections = [make("p", { class: "intro" }, spec.info.description)];
+  const sections = [make("p", { class: "intro" }, ...words(spec.info.description))];
   for (const tag of spec.tags) {
     const articles = [];
     contents.append(make("h2", {}, tag.name));
     for (const [path, methods] of Object.entries(spec.paths)) {
       for (const method of METHODS.filter((each) => methods[each]?.tags.includes(tag.name))) {
-        articles.push(shown(path, method, methods[method]));
+        articles.push(shown(path, method, methods[method], spec.components.responses));
         contents.append(make("a", { href: `#${methods[method].operationId}` }, `${method.toUpperCase()} ${path}`));
       }
     }

@@ -37,9 +37,9 @@ class FeedParameters(msgspec.Struct, forbid_unknown_fields=True, rename="camel")
     kinds: Annotated[
         str,
         msgspec.Meta(
-            pattern="^(posted|edited|deleted)(,(posted|edited|deleted))*$",
             description="Which kinds, divided by commas.",
             examples=["posted,edited"],
+            extra_json_schema={"pattern": "^(posted|edited|deleted)(,(posted|edited|deleted))*$"},
         ),
     ] = ",".join(KINDS)
 
@@ -51,7 +51,7 @@ class AllFeedParameters(FeedParameters):
         Annotated[
             str,
             msgspec.Meta(
-                pattern="^-?[1-9][0-9]{0,17}(,-?[1-9][0-9]{0,17})*$",
+                extra_json_schema={"pattern": "^-?[1-9][0-9]{0,17}(,-?[1-9][0-9]{0,17})*$"},
                 description="Ids of channels, divided by commas; all that the key may read without.",
                 examples=["-1001649127710"],
             ),
