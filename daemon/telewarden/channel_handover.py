@@ -25,8 +25,6 @@ class ChannelHandover:
         self.channels = channels
         self._table, self._lost_cache = table, lost_cache
         self._written: int | None = None
-        # Now: soon the listener has the journal know channels.
-        self._takes_over = channels.may_have_forgotten
         self._turn = anyio.Lock()
 
     @property
@@ -40,9 +38,9 @@ class ChannelHandover:
         Raises DatabaseUnavailable, REFUSED, JournalError.
         """
         async with self._turn:
-            if self._takes_over:
+            if self.channels.may_have_forgotten:
                 await self._take_over()
-                self._takes_over = False
+                await self.channels.remembered()
             wishes = await self._table.wishes()
             for wish in wishes:
                 await self._carry_out(wish)
@@ -54,17 +52,15 @@ class ChannelHandover:
         for channel_id, intake in (await self._table.added()).items():
             if channel_id in self.channels.known:
                 continue
-            await self._add(channel_id, intake.name)
-            if not intake.is_taken_in:
-                await self.channels.pause(channel_id, paused=True)
+            await self._add(channel_id, intake.name, paused=not intake.is_taken_in)
             log.warning(
                 "channel_taken_over",
                 channel_id=channel_id,
                 reason="it was added, as the database says, and this journal does not know it",
             )
 
-    async def _add(self, channel_id: int, name: str) -> None:
-        await self.channels.add(channel_id, name, NOW)
+    async def _add(self, channel_id: int, name: str, *, paused: bool = False) -> None:
+        await self.channels.add(channel_id, name, NOW, paused=paused)
         # The database may hold messages of it that wait; the cache was filled without them.
         self._lost_cache(f"channel {channel_id} was added")
 

@@ -71,9 +71,12 @@ class ChannelSet:
 
     @property
     def may_have_forgotten(self) -> bool:
-        """The journal is a new one, or was damaged: channels may have been added that it does not know."""
-        journal = self._journal
-        return journal.salvaged is not None or not (journal.channels or journal.registered)
+        """The journal is a new one: channels may have been added that it does not know. Until `remembered`."""
+        return not self._journal.knows_added
+
+    async def remembered(self) -> None:
+        """All those were added again. Raises JournalError."""
+        await self._journal.set_knows_added()
 
     def is_configured(self, channel_id: int) -> bool:
         """It is one of the settings' own."""
@@ -97,11 +100,14 @@ class ChannelSet:
         self._known(channel_id)
         return Intake.TAKEN_IN if channel_id in self._taken_in else Intake.PAUSED
 
-    async def add(self, channel_id: int, name: str, start: str) -> bool:
-        """Take a channel in from now on. Returns whether it is new. Raises ChannelRefused, JournalError."""
+    async def add(self, channel_id: int, name: str, start: str, *, paused: bool = False) -> bool:
+        """Take a channel in from now on; one that is paused is served only. Returns whether it is new.
+
+        Raises ChannelRefused, JournalError.
+        """
         if channel_id in self._served:
             return False
-        await self._journal.register(Registered(channel_id, name, check_start(start)))
+        await self._journal.register(Registered(channel_id, name, check_start(start), paused=paused))
         self._look()
         return True
 

@@ -170,8 +170,9 @@ def _answer_errors(app: Quart, settings: ApiSettings, fixed: Mapping[str, Sequen
             case NotFound():
                 return failure(404, "There is no such route")
             case MethodNotAllowed():
-                methods = set(error.valid_methods or ())
-                allowed = ", ".join(sorted(methods & set(fixed.get(request.path, methods))))
+                # A view may take fewer than its route does, a pattern that matches besides more.
+                methods = frozenset(error.valid_methods or ())
+                allowed = ", ".join(sorted(methods.intersection(fixed.get(request.path, methods))))
                 return failure(
                     405,
                     f"The method {request.method[:20]} is not allowed here; use {allowed}",

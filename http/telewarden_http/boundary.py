@@ -244,8 +244,10 @@ class _Exchange:
     async def _before_body(self, event: HTTPResponseBodyEvent) -> None:
         if self._held is not None:
             begin, self._held = self._held, None
-            if not event["more_body"] and len(event["body"]) >= LEAST_BYTES:
-                headers, body = tuple(begin["headers"]), event["body"]
+            headers, body = tuple(begin["headers"]), event["body"]
+            # Quart says of a whole body too that more comes, and then sends nothing more.
+            is_whole = not event["more_body"] or (b"content-length", b"%d" % len(body)) in headers
+            if is_whole and len(body) >= LEAST_BYTES:
                 if len(body) < LARGE_BYTES:
                     begin["headers"], event["body"] = smaller(headers, body)
                 else:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
 
+from msgspec import UnsetType
 from quart import Response, request
 
 from telewarden_http.auth import Scope
@@ -105,14 +106,15 @@ class ChannelRoutes:
     async def create(self) -> Response:
         """`POST /api/channels`"""
         wanted = parse_new_channel(await _body())
-        if not principal().may_read(str(wanted.channel_id)):
-            raise ChannelForbidden(f"The key may not use the channel {wanted.channel_id}")
+        _usable(wanted.channel_id)
         created = await self._in_time(self._keeper.create(wanted))
         return json_response(success(data=shown(created)), 201)
 
     async def change(self, id: str) -> Response:
         """`PUT /api/channels/{id}`"""
         change = parse_channel_change(await _body())
+        if not isinstance(change.channel_id, UnsetType):
+            _usable(change.channel_id)
         changed = await self._in_time(self._keeper.change(await self._readable(id), change))
         return json_response(success(data=shown(_there(changed, id))))
 
@@ -153,6 +155,12 @@ def shown(entry: ChannelEntry) -> dict[str, object]:
         "createdAt": iso_ms(entry.created_at_us),
         "updatedAt": iso_ms(entry.updated_at_us),
     }
+
+
+def _usable(channel_id: int) -> None:
+    """Raises ChannelForbidden for a channel that the key may not have taken in."""
+    if not principal().may_read(str(channel_id)):
+        raise ChannelForbidden(f"The key may not use the channel {channel_id}")
 
 
 def _there(entry: ChannelEntry | None, id: str) -> ChannelEntry:

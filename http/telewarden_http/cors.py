@@ -7,7 +7,10 @@ _METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 _REQUEST_HEADERS: Final = (
     b"Authorization, Content-Type, Last-Event-ID, X-API-Key, X-Gateway-Token, X-Request-Id"
 )
-_EXPOSED: Final = b"Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, X-Telewarden-Source"
+_EXPOSED: Final = (
+    b"Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, X-Telewarden-Degraded, "
+    b"X-Telewarden-Source"
+)
 _MAX_AGE_S: Final = b"600"
 
 Headers = tuple[tuple[bytes, bytes], ...]

@@ -60,6 +60,14 @@ class Gate:
         principal.needs(needed)
         return principal
 
+    def is_still_right(self, scope: dict[str, Any]) -> bool:
+        """Whether the key of a request that was admitted opens as much as it did: a stream outlives many a key."""
+        admitted: Principal = scope[PRINCIPAL]
+        try:
+            return self.keyring.admit(scope["headers"]) == admitted
+        except (KeyWrong, KeyExpired):
+            return False
+
     def address(self, scope: dict[str, Any]) -> str:
         """Where a request comes from: the peer, or what trusted proxies say of it."""
         client = scope.get("client")

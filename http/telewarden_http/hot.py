@@ -101,4 +101,5 @@ async def _send(send: ASGISendCallable, body: bytes, own: dict[str, str]) -> Non
 
 
 def _has_body(scope: HTTPScope) -> bool:
-    return any(name in _BODY_HEADERS for name, _ in scope["headers"])
+    """Whether there is or may be one: the headers of HTTP/2 do not tell, and its end may never come."""
+    return scope["http_version"] >= "2" or any(name in _BODY_HEADERS for name, _ in scope["headers"])

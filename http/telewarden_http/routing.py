@@ -3,10 +3,11 @@
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from quart import Quart, Response, request
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from telewarden_http.auth import Principal, Scope
 from telewarden_http.boundary import ROUTE
@@ -18,6 +19,7 @@ View = Callable[..., Awaitable[Response]]
 RAISED: Final = "telewarden.raised"
 """Key of the ASGI scope of an error that is to be answered as if the route's view had raised it."""
 
+_GATE: Final = "telewarden.gate"
 _NONE: Final[Mapping[str, Sequence[str]]] = {}
 _PLACEHOLDER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 
@@ -95,9 +97,12 @@ def register(app: Quart, route: Route, gate: Gate, fixed: Mapping[str, Sequence[
             raise raised
         if request.path != template and request.path in fixed:
             raise MethodNotAllowed(fixed[request.path])
+        facts[_GATE] = gate
         admit(facts, template, scope_needed, gate)
         if takes_no_query and facts["query_string"]:
             raise QueryNotTaken
+        if any("\0" in value for value in arguments.values()):
+            raise NotFound  # no name of anything has one, and the database would refuse to look for it
         return await route.view(**arguments)
 
     app.add_url_rule(
@@ -118,3 +123,10 @@ def admit(facts: dict[str, Any], template: str, needed: Scope | None, gate: Gate
 def principal() -> Principal:
     """Who sent the request that is being answered. Raises KeyError on a route that needs no key."""
     return cast(Principal, cast(dict[str, Any], request.scope)[PRINCIPAL])
+
+
+def key_check() -> Callable[[], bool]:
+    """Tells, whenever it is called, whether the key of the request that is being answered is right still."""
+    facts = cast(dict[str, Any], request.scope)
+    gate: Gate = facts[_GATE]
+    return partial(gate.is_still_right, facts)

@@ -42,10 +42,12 @@ def retry(after_ms: int) -> bytes:
 
 
 def event_stream(frames: AsyncGenerator[bytes, None], headers: dict[str, str] | None = None) -> Response:
-    """The answer. frames: closed when the client goes away; ends the answer when it ends.
+    """The answer. frames: closed when the client goes away; ends the answer when it ends. For HEAD they are not begun.
 
     What a frame's maker holds it must take hold of in its own body: it may never be begun.
     """
+    if request.method == "HEAD":
+        return Response(b"", headers=_HEADERS | (headers or {}))
     cast(dict[str, Any], request.scope)[STREAMS] = True
     response = Response(frames, headers=_HEADERS | (headers or {}))
     response.timeout = None

@@ -107,7 +107,7 @@ async def run(port: int, world: World) -> None:
     settings = ApiSettings(gateway_tokens={"operator": KEY}, api_keys={"consumer": "fake-consumer-key"})
     app, gate = Quart("console_fake", static_folder=None), Gate(Keyring(settings), settings)
     for route in (*ConsoleRoutes().routes(), *Fake(world).routes()):
-        register(app, route, gate)
+        register(app, route, gate, {})
 
     @app.errorhandler(ApiError)
     async def refused(error: ApiError) -> Response:

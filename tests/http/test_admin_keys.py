@@ -117,7 +117,7 @@ async def test_a_new_key_is_shown_once(keys: Keys) -> None:
     wanted = {
         "name": "parser",
         "scopes": ["read", "ack", "read"],
-        "channels": ["-1001"],
+        "channels": ["-1001", "-1001\n", "-01001"],
         "expiresAt": "2027-01-01T00:00:00Z",
     }
     assert (await keys.ask("POST", "", wanted, status=201))["key"] == SECRET
@@ -147,6 +147,14 @@ async def test_a_key_is_rotated_with_an_overlap_and_revoked(keys: Keys) -> None:
         ("POST", "/abcd2345/rotate", {"overlapSeconds": -1}, 400, "overlapSeconds"),
         ("POST", "/none/rotate", None, 404, "no key with the id 'none'"),
         ("DELETE", "/none", None, 404, "no key with the id 'none'"),
+        ("DELETE", "/%00", None, 404, "no such route"),
+        (
+            "POST",
+            "",
+            {"name": "a", "scopes": ["read"], "expiresAt": "9999-12-31T23:59:59.999999Z"},
+            400,
+            "before the year 9999",
+        ),
     ],
 )
 async def test_what_is_wrong_is_said(

@@ -12,7 +12,7 @@ import structlog
 
 from telewarden_http import boundary
 from telewarden_http.compression import Headers, asks_for_gzip, smaller
-from telewarden_http.protocols import Page, Source
+from telewarden_http.protocols import Listing, Page, Source
 from telewarden_http.server import open_connections
 
 if TYPE_CHECKING:
@@ -35,14 +35,19 @@ async def test_every_answer_has_an_id_and_a_sane_one_is_kept(api: Api) -> None:
         assert answer.headers["x-request-id"] != odd
 
 
-async def test_a_large_answer_is_packed_for_those_who_ask(api: Api) -> None:
+@pytest.mark.parametrize("path", [POLL, "/api/messages"], ids=["beside Quart", "by Quart"])
+async def test_a_large_answer_is_packed_for_those_who_ask(api: Api, path: str) -> None:
     bodies = [b'{"text":"%d BUY PETR4 at market, stop below the last low"}' % n for n in range(100)]
     api.reader.page = Page(bodies, Source.CACHE, 100)
+    api.reader.listing = Listing(bodies, False, 100)
     async with api.served() as served, served.client() as client:
-        plain = await client.get(POLL, headers={"Accept-Encoding": "identity"})
-        packed = await client.get(POLL, headers={"Accept-Encoding": "gzip"})
-        async with client.stream("GET", POLL, headers={"Accept-Encoding": "gzip"}) as answer:
+        plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+        packed = await client.get(path, headers={"Accept-Encoding": "gzip"})
+        async with client.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as answer:
             raw = b"".join([piece async for piece in answer.aiter_raw()])
+        bare = await client.head(path, headers={"Accept-Encoding": "gzip"})
+    assert (bare.headers["content-encoding"], bare.content) == ("gzip", b"")
+    assert int(bare.headers["content-length"]) == len(raw)
     assert "content-encoding" not in plain.headers
     assert packed.headers["content-encoding"] == "gzip"
     assert packed.headers["vary"] == "Accept-Encoding"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import anyio
 import pytest
+from msgspec import UnsetType
 
 from telewarden_http.auth import Principal, Scope
 from telewarden_http.channels import ChannelRoutes
@@ -46,6 +47,8 @@ class FakeKeeper:
         return self.entries[3]
 
     async def change(self, row_id: int, change: ChannelChange) -> ChannelEntry | None:
+        if row_id in self.entries and not isinstance(change.channel_id, UnsetType):
+            self.entries[row_id] = replace(self.entries[row_id], channel_id=change.channel_id)
         if row_id in self.entries and change.is_active is False:
             self.entries[row_id] = replace(self.entries[row_id], is_active=False)
         return self.entries.get(row_id)
@@ -69,7 +72,7 @@ class OneKey:
 def serve(api: Api, scopes: frozenset[Scope], keeper: FakeKeeper) -> None:
     guard = OneKey(Principal("limited", "limited", scopes, frozenset({str(OWN)})))
     for route in ChannelRoutes(keeper, 0.05).routes():
-        register(api.app, route, cast("Gate", guard))
+        register(api.app, route, cast("Gate", guard), {})
 
 
 async def test_a_key_sees_and_changes_its_own_channels_alone(api: Api) -> None:
@@ -86,6 +89,9 @@ async def test_a_key_sees_and_changes_its_own_channels_alone(api: Api) -> None:
     answer = await api.ask("POST", "/api/channels", body=json.dumps({"channelId": OTHER}).encode())
     assert answer.status == 403
     assert str(OTHER) in answer.refusal
+    answer = await api.ask("PUT", "/api/channels/1", body=json.dumps({"channelId": OTHER}).encode())
+    assert (answer.status, answer.refusal) == (403, f"The key may not use the channel {OTHER}")
+    assert keeper.entries[1].channel_id == OWN
     assert (await api.ask("PUT", "/api/channels/1", body=b'{"isActive":false}')).json["data"][
         "isActive"
     ] is False

@@ -318,6 +318,7 @@ async def test_a_consumer_is_shown_and_set(consumers: Consumers) -> None:
         ({}, ConsumerChange()),
         ({"channels": None}, ConsumerChange(sets_channels=True)),
         ({"channels": ["-1001"]}, ConsumerChange(sets_channels=True, channels=["-1001"])),
+        ({"channels": ["-1001\n"]}, ConsumerChange(sets_channels=True, channels=["-1001"])),
         ({"kinds": ["deleted", "edited", "deleted"]}, ConsumerChange(kinds=[Kind.DELETED, Kind.EDITED])),
         ({"maxDeliveries": 3, "start": "beginning"}, ConsumerChange(max_deliveries=3, start=Start.BEGINNING)),
         ({"start": "2026-01-02T03:04:05Z"}, ConsumerChange(start=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
 import pytest
 
-from telewarden_http.app import gate_of
+from telewarden_http.app import gate_of, replace_keys, settings_of
 from telewarden_http.auth import Principal, Scope
 from telewarden_http.protocols import Unavailable
 from telewarden_http.v1 import event_stream
@@ -146,10 +147,11 @@ async def test_channels_and_kinds_select(api: Api, feed: FakeFeed) -> None:
         ({"wait": "61"}, "<= 60"),
         ({"wait": "nan"}, "wait"),
         ({"wait": "-1"}, ">= 0"),
-        ({"kinds": "posted,sold"}, "posted, edited, deleted"),
-        ({"kinds": ""}, "posted, edited, deleted"),
+        ({"kinds": "posted,sold"}, "posted|edited|deleted"),
+        ({"kinds": ""}, "posted|edited|deleted"),
         ({"after": "AAAA"}, "not a token"),
         ({"after": encode(Position(1, 1))[:-1] + "_"}, "not a token"),
+        ({"after": encode(Position(1, 2**63))}, "not a token"),
         ({"channels": "news"}, "channels"),
         ({"channels": ""}, "channels"),
         ({"channel": "-1001"}, "channel"),
@@ -353,6 +355,32 @@ async def test_a_stream_lives_through_an_outage_and_tells_when_its_place_is_gone
         headers={"X-API-Key": api.consumer_key, "Accept": "text/event-stream", "Last-Event-ID": token},
     )
     assert expired.status == 410, "before it begins it is a plain answer"
+
+
+async def test_a_stream_ends_when_its_key_is_right_no_more(
+    api: Api, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "HEARTBEAT_S", 0.05)
+    async with api.served() as server, server.client() as client, _stream(client, after="now") as lines:
+        assert await _next(lines) == {"retry": "2000"}
+        await feed.until_waiting(1)
+        settings = settings_of(api.app)
+        replace_keys(api.app, replace(settings, requests_per_s=5.0))
+        assert await _next(lines) == {"": "", "id": encode(BEGINNING)}, "it is right still"
+        replace_keys(api.app, replace(settings, api_keys={}))
+        feed.add()
+        with anyio.fail_after(5):
+            rest = [line async for line in lines]
+    assert not any(line.startswith("data") for line in rest)
+
+
+async def test_a_stream_is_not_begun_for_its_headers_alone(api: Api) -> None:
+    async with api.served() as server, server.client() as client:
+        answer = await client.head("/v1/feed", headers={"Accept": "text/event-stream"})
+        assert (answer.status_code, answer.content) == (200, b"")
+        with anyio.fail_after(5):
+            assert (await client.get("/v1/channels")).status_code == 200, "on the same connection"
+    assert long_polls_of(api.app).count == 0
 
 
 async def test_nothing_is_read_ahead_for_a_client_that_does_not_read(api: Api, feed: FakeFeed) -> None:

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from telewarden_http.app import create_app, settings_of
+from telewarden_http.app import create_app, replace_keys, settings_of
 from telewarden_http.v1.overview import OverviewRoutes
 
 if TYPE_CHECKING:
@@ -119,3 +119,29 @@ async def test_more_streams_than_there_may_be_are_refused_until_one_leaves(looke
 async def test_the_overview_is_asked_for_once(looked: Looked) -> None:
     answer = await looked.api.ask("GET", "/v1/admin/overview", headers=looked.headers)
     assert (answer.status, answer.json) == (200, {"look": 0})
+
+
+async def test_the_stream_ends_when_its_key_is_right_no_more(
+    looked: Looked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telewarden_http.v1.overview.KEEP_ALIVE_S", 0.05)
+    api = looked.api
+    with anyio.fail_after(10):
+        async with (
+            api.served() as server,
+            server.client() as client,
+            client.stream("GET", PATH, headers=looked.headers) as answer,
+        ):
+            async for part in answer.aiter_text():
+                if ":\n\n" in part:
+                    replace_keys(api.app, replace(settings_of(api.app), gateway_tokens={}))
+            assert answer.num_bytes_downloaded > 0
+    assert looked.source.looking_now == 0
+
+
+async def test_the_stream_is_not_begun_for_its_headers_alone(looked: Looked) -> None:
+    async with looked.api.served() as server, server.client() as client:
+        for _ in range(STREAMS + 1):
+            answer = await client.head(PATH, headers=looked.headers)
+            assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert looked.source.looking_now == 0

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.abc
 import pytest
+from h2.connection import H2Connection
+from h2.events import ResponseReceived
 
 from telewarden_http import boundary
 from telewarden_http.protocols import Page, Source
@@ -79,6 +81,22 @@ async def test_a_client_that_sends_its_body_byte_by_byte_is_told_so_and_cut_off(
         with anyio.fail_after(10):
             assert (await everything(stream)).startswith(b"HTTP/1.1 408 ")
         tasks.cancel_scope.cancel()
+
+
+async def test_a_request_of_http_2_whose_end_does_not_come_is_answered(api: Api) -> None:
+    client = H2Connection()
+    client.initiate_connection()
+    target = [(":method", "GET"), (":path", "/api/messages/unprocessed"), (":scheme", "http")]
+    client.send_headers(1, [*target, (":authority", "a")])
+    async with api.served() as server, server.connect() as stream:
+        await stream.send(client.data_to_send())
+        with anyio.fail_after(10):
+            headers: list[tuple[bytes, bytes]] = []
+            while not headers:
+                for event in client.receive_data(await stream.receive()):
+                    if isinstance(event, ResponseReceived):
+                        headers = list(event.headers)
+    assert (b":status", b"401") in headers
 
 
 @pytest.mark.parametrize("reads", [False, True], ids=["nothing", "a byte at a time"])

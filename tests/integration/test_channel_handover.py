@@ -180,6 +180,21 @@ async def test_channels_that_were_added_outlast_the_journal(meeting: Meeting, tm
         assert set(channels.served) == {NEWS, SIGNALS}
 
 
+async def test_a_start_that_was_cut_short_forgets_no_channel_that_was_added(
+    meeting: Meeting, tmp_path: Path
+) -> None:
+    await meeting.channels.add(SIGNALS, "Signals", "now")
+    await meeting.channels.add(EXTRA, "Extra", "now")
+    await meeting.channels.pause(EXTRA, paused=True)
+    await meeting.handover.meet()
+    async with open_journal(tmp_path / "new.sqlite") as journal:
+        # What the start that was cut short had come to.
+        await ChannelSet(journal, [NEWS]).add(SIGNALS, "Signals", "now")
+        channels = ChannelSet(journal, [NEWS])
+        await ChannelHandover(channels, meeting.table).meet()
+        assert (set(channels.served), set(channels.taken_in)) == ({NEWS, SIGNALS, EXTRA}, {NEWS, SIGNALS})
+
+
 async def test_the_role_of_the_daemon_may_do_all_of_it(meeting: Meeting) -> None:
     await meeting.handover.meet()
     as_daemon = meeting.dsn + ("&" if "?" in meeting.dsn else "?") + "role=telegram"

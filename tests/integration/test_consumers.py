@@ -16,6 +16,7 @@ import pytest
 from support.feed import CHANNEL, EPOCH, OTHER, WrittenFeed, empty_feed
 from support.rivals import Rivals, audited, overlapping, receipts
 from telewarden.sandbox.postgres import EmbeddedPostgres
+from telewarden.storage import database as database_module
 from telewarden.storage.consumers import COUNTED, DatabaseConsumers
 from telewarden.storage.database import Database, open_database
 from telewarden.storage.migrate import upgrade
@@ -451,3 +452,74 @@ async def test_sixteen_instances_compete_and_none_has_what_another_has(
     assert await sql.fetchval("select count(*) from telegram_gateway.deliveries") == 0
     for happened in (("ack", "already"), ("nack", "returned"), ("nack", "expired"), ("extend", "extended")):
         assert rivals.outcomes[happened[0], Outcome(happened[1])], f"{rivals.outcomes}: too tame a test"
+
+
+async def test_a_new_journal_comes_behind_what_the_database_never_gave_a_number(
+    feed: WrittenFeed, consumer: Consumer, database: Database, sql: Sql
+) -> None:
+    # As after a backup was put back, or the database made anew: the journal went on under its number.
+    await sql.execute(
+        "truncate telegram_gateway.epochs restart identity;"
+        " insert into telegram_gateway.consumers (name, epoch, position, furthest_epoch, furthest_position)"
+        " values ('ahead', 7, 1, 7, 1)"
+    )
+    await feed.post()
+    assert await database.new_epoch() == 8
+    await sql.execute("delete from telegram_gateway.consumers")
+    assert await database.new_epoch() == 9, "also where nothing was stored under the last one"
+    await sql.execute("truncate telegram_gateway.epochs restart identity")
+    assert await database.new_epoch() == EPOCH + 1, "the number 1 has events"
+
+
+async def test_an_old_message_that_is_stored_late_takes_nothing_newer_with_it(
+    feed: WrittenFeed, consumer: Consumer, sql: Sql
+) -> None:
+    # As one that the database refused, and that was tried again much later: its time is the old one, its place new.
+    await consumer.start(Start.BEGINNING)
+    await feed.post(4)
+    [held] = await consumer.get(limit=1)
+    floor = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=feed.at_us(1))
+    feed.start_us -= 86_400_000_000
+    await feed.post()
+    await feed.post(1, OTHER)
+    await sql.execute("select telegram_gateway.move_feed_floor($1)", floor)
+    assert await consumer.ids(limit=3) == [2, 3, 4]
+    assert await consumer.acknowledge([held]) == ["acknowledged"]
+    assert not (await consumer.state()).skipped_by_retention
+    await sql.execute("select telegram_gateway.move_feed_floor($1)", floor + timedelta(seconds=2))
+    assert await sql.fetchval("select position from telegram_gateway.feed_floor") == 2
+    await sql.execute("select telegram_gateway.move_feed_floor($1)", floor + timedelta(days=1))
+    assert await sql.fetchval("select position from telegram_gateway.feed_floor") == 6, "all of it is old now"
+
+
+async def test_what_was_leased_but_could_not_be_read_does_not_count(
+    feed: WrittenFeed, consumer: Consumer, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await consumer.start(Start.BEGINNING, max_deliveries=1)
+    await feed.post(2)
+    monkeypatch.setattr(database_module, "_LEASE_S", 0.5)
+    other = await asyncpg.connect(dsn)
+    async with other.transaction():
+        # As the upkeep does that drops a day: nobody reads a message.
+        await other.execute("lock table telegram_gateway.messages in access exclusive mode")
+        with pytest.raises(Unavailable):
+            await consumer.lease()
+    await other.close()
+    assert [(each.message_id, each.receipt.deliveries) for each in await consumer.get()] == [(1, 2), (2, 2)]
+
+
+async def test_a_start_at_a_time_passes_over_nothing_for_a_message_that_was_stored_late(
+    feed: WrittenFeed, consumer: Consumer
+) -> None:
+    await feed.post(2)
+    await feed.edit(1, "edited")
+    await feed.post(2)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=feed.at_us(4))
+    feed.start_us -= 86_400_000_000
+    await feed.post(1, OTHER)
+    await consumer.start(moment, kinds=list(Kind))
+    assert [(each.channel, each.message_id) for each in await consumer.get()] == [
+        (str(CHANNEL), 3),
+        (str(CHANNEL), 4),
+        (str(OTHER), 1),
+    ]

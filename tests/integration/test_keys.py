@@ -140,6 +140,14 @@ async def test_the_overlap_of_a_rotation_ends_and_a_dead_key_is_not_rotated(stor
         keyring.admit([(b"x-api-key", new.key.encode())])
 
 
+async def test_a_key_that_lasts_to_the_end_of_the_calendar_is_rotated(store: KeyStore) -> None:
+    end = datetime(9999, 12, 31, 23, 59, 59, 999_998, tzinfo=UTC)
+    made = await store.create(NewKey("ever", ("read",), expires_at=end))
+    new = await store.rotate(made.info.id, 0)
+    assert new is not None
+    assert new.info.expires_at == end
+
+
 async def test_when_a_key_was_used_is_noted_and_nothing_of_its_secret_is_stored(
     stack: Stack, store: KeyStore
 ) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -66,12 +66,25 @@ class DatabaseConsumers:
 
     async def lease(self, consumer: str, channels: Channels, *, limit: int, lease_s: float) -> Leased:
         """See ConsumerStore."""
-        async with self._connection() as connection:
-            *rows, stands = await connection.fetch(
-                statement("consumer_lease"), consumer, _listed(channels), limit, timedelta(seconds=lease_s)
-            )
-            # In a statement of its own, which sees at least what that one has seen.
-            deliveries = await self._with_bodies(connection, consumer, rows)
+        rows: Sequence[asyncpg.Record] = ()
+        try:
+            async with self._connection() as connection:
+                *rows, stands = await connection.fetch(
+                    statement("consumer_lease"),
+                    consumer,
+                    _listed(channels),
+                    limit,
+                    timedelta(seconds=lease_s),
+                )
+                # In a statement of its own, which sees at least what that one has seen.
+                deliveries = await self._with_bodies(connection, consumer, rows)
+        except Unavailable:
+            if rows:
+                # Handed out, and nobody gets it: it does not count, as far as the database can be told so. Else it is
+                # served again when its lease is over.
+                with suppress(Unavailable):
+                    await self.give_back(consumer, [_receipt(row) for row in rows])
+            raise
         self.counts.died += stands["died"]
         for each in deliveries:
             if each.receipt.deliveries == 1:
@@ -162,7 +175,7 @@ class DatabaseConsumers:
                 statement("consumer_hold"), consumer, *_columns(asked), timedelta(seconds=for_s), what
             )
         self.counts.died += sum(row["died"] for row in rows)
-        return {Receipt(Position(row["epoch"], row["position"]), row["deliveries"]): row for row in rows}
+        return {_receipt(row): row for row in rows}
 
     async def state(self, consumer: str, channels: Channels) -> ConsumerState | None:
         """See ConsumerStore."""
@@ -276,9 +289,13 @@ def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else iso_ms(us_of(moment))
 
 
+def _receipt(row: asyncpg.Record) -> Receipt:
+    return Receipt(Position(row["epoch"], row["position"]), row["deliveries"])
+
+
 def _delivery(row: asyncpg.Record, body: bytes) -> Delivery:
     return Delivery(
-        Receipt(Position(row["epoch"], row["position"]), row["deliveries"]),
+        _receipt(row),
         Kind(row["kind"]),
         row["channel_id"],
         row["message_id"],

@@ -298,12 +298,9 @@ class Database:
             return bool(await connection.fetchval(statement("only_plain"), floor))
 
     async def new_epoch(self) -> int:
-        """A number for a new journal."""
+        """A number for a new journal, above all that the database holds."""
         async with self.writing() as connection:
-            epoch = await connection.fetchval(
-                "insert into telegram_gateway.epochs default values returning epoch"
-            )
-        return int(epoch)
+            return int(await connection.fetchval(statement("new_epoch")))
 
     async def upkeep(self, keep_days: int) -> tuple[int, int, datetime]:
         """Make the coming days' partitions, drop those that are older than keep_days, move the poll floor.

@@ -63,7 +63,8 @@ class Journal:
     tail: the events after min(flushed, applied). flushed: position up to which the database has everything.
     salvaged: what became of a damaged one, if this one replaces it. channels: each channel's place, by id.
     registered: what operators said of channels, by id. epoch: this journal's
-    number, given by the database; None until then.
+    number, given by the database; None until then. knows_added: the channels that were added before this journal was
+    made are in it too.
     changed: fires when events were accepted or flushed.
     """
 
@@ -90,6 +91,7 @@ class Journal:
         self.changed = Signal()
         self.flushed = file.meta("flushed") or 0
         self.epoch = file.meta("epoch")
+        self.knows_added = file.meta("knows_added") is not None
         self.channels = {channel.channel_id: channel for channel in file.channels()}
         self.registered = {entry.channel_id: entry for entry in file.registered()}
         self.tail = Tail(self.flushed)
@@ -243,6 +245,11 @@ class Journal:
 
         await self._submit(job)
         self.epoch = epoch
+
+    async def set_knows_added(self) -> None:
+        """Keep that nothing which was added before is missing."""
+        await self._submit(lambda commit: commit.file.set_meta("knows_added", 1))
+        self.knows_added = True
 
     async def settle(self, flushed: int) -> None:
         """The database has everything up to `flushed`. The tail keeps it until `release`."""

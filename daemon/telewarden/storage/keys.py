@@ -65,8 +65,7 @@ class KeyStore:
                 old, now = _info(row), datetime.now(UTC)
                 if (state := old.state(now)) != "active":
                     raise KeyRefused(f"The key {key_id} is {state}; create another one")
-                lasts = None if old.expires_at is None else now + (old.expires_at - old.created_at)
-                wanted = NewKey(old.name, old.scopes, old.channels, lasts, old.consumer)
+                wanted = NewKey(old.name, old.scopes, old.channels, _renewed(old, now), old.consumer)
                 created = await _insert(connection, wanted, key_id)
                 await connection.execute(statement("key_expire"), key_id, timedelta(seconds=overlap_s))
                 return created
@@ -81,6 +80,15 @@ class KeyStore:
         except DatabaseUnavailable as error:
             raise _down(error) from error
         return None if row is None else _info(row)
+
+
+def _renewed(old: KeyInfo, now: datetime) -> datetime | None:
+    """When the key in the place of another one expires."""
+    try:
+        return None if old.expires_at is None else now + (old.expires_at - old.created_at)
+    except OverflowError:
+        # Beyond the last year that there is.
+        return old.expires_at
 
 
 def _check(wanted: NewKey) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -166,8 +166,9 @@ class KeyAdminRoutes:
                 NewKey(
                     wanted.name,
                     list(dict.fromkeys(wanted.scopes)),
-                    None if wanted.channels is None else list(dict.fromkeys(wanted.channels)),
-                    wanted.expires_at,
+                    # As routes compare them: a line break at the end, and zeros at the beginning, pass the pattern.
+                    None if wanted.channels is None else list(dict.fromkeys(map(_plain, wanted.channels))),
+                    _utc(wanted.expires_at),
                     wanted.consumer,
                 )
             )
@@ -214,6 +215,20 @@ class KeyAdminRoutes:
             ) from None
         except KeyRefused as error:
             raise Conflict(str(error)) from error
+
+
+def _plain(channel: str) -> str:
+    return str(int(channel))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Not in the last year that there is: its end in another zone is no time, and its last moment the database's
+    "infinity"."""
+    if moment is None:
+        return None
+    if moment.year >= MAXYEAR:
+        raise BadRequest(f'"expiresAt" must be before the year {MAXYEAR}; null is for never')
+    return moment.astimezone(UTC)
 
 
 def _there(found: _T | None, key: str) -> _T:

@@ -1,7 +1,7 @@
 """The routes of the feed: what changed, in order, behind a token that the client keeps."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any, TypeVar, cast
 
@@ -13,7 +13,7 @@ from telewarden_http.errors import BadRequest
 from telewarden_http.parameters import parse_channels
 from telewarden_http.protocols import Unavailable, UnknownChannel
 from telewarden_http.responses import encode, failure, failure_body, json_response
-from telewarden_http.routing import Operation, Route, principal
+from telewarden_http.routing import Operation, Route, key_check, principal
 from telewarden_http.stopping import Stopping, stopping_of
 from telewarden_http.v1 import event_stream
 from telewarden_http.v1.feed_protocols import KINDS, CursorExpired, Feed, FeedPage, FeedQuery
@@ -36,7 +36,7 @@ _NOW, _BEGINNING = "now", "beginning"
 _STREAM_AT_ONCE = 100
 _STREAM_RETRY_S = 1.0
 LONGEST_STREAM_S = 3600.0
-"""A stream ends after that, and the client comes back: keys are looked at anew, and processes share what there is."""
+"""A stream ends after that, and the client comes back, so that processes share what there is."""
 
 _READ = {
     200: Events,
@@ -138,7 +138,8 @@ class FeedRoutes:
 
     async def _answer(self, asked: FeedParameters, channels: frozenset[int] | None) -> Response:
         query = FeedQuery(asked.limit, channels, _kinds(asked.kinds))
-        streams = event_stream.accepts(request.headers.get("Accept", ""))
+        # A stream's headers are all there would be, and it would hold the connection.
+        streams = request.method != "HEAD" and event_stream.accepts(request.headers.get("Accept", ""))
         last = request.headers.get("Last-Event-ID") if streams else None
         try:
             after = await self._position(asked.after) if not last else decode(last, "Last-Event-ID")
@@ -192,7 +193,8 @@ class FeedRoutes:
         polls.check(who)
         first = await self._in_time(self._feed.page(after, query))
         stream = _counted(
-            self._stream(first, query, stopping_of(current_app), request.path), polls.counted(who)
+            self._stream(first, query, stopping_of(current_app), request.path, key_check()),
+            polls.counted(who),
         )
         cast(dict[str, Any], request.scope)[STREAMS] = True
         response = Response(
@@ -208,14 +210,20 @@ class FeedRoutes:
         return response
 
     async def _stream(
-        self, page: FeedPage, query: FeedQuery, stopping: Stopping, path: str
+        self,
+        page: FeedPage,
+        query: FeedQuery,
+        stopping: Stopping,
+        path: str,
+        is_key_right: Callable[[], bool],
     ) -> AsyncGenerator[bytes, None]:
-        """A page is read when the one before has been sent: nothing is kept for a client that is slow."""
+        """A page is read when the one before has been sent: nothing is kept for a client that is slow. Ends when the
+        key is right no more."""
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + LONGEST_STREAM_S
         yield event_stream.RETRY
         before: Position | None = None
-        while True:
+        while is_key_right():
             if page.events:
                 yield event_stream.frames(page.events)
             if stopping.begun or loop.time() > ends_s:

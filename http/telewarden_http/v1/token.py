@@ -35,6 +35,12 @@ def decode(token: str, name: str = "after") -> Position:
     except (UnicodeEncodeError, binascii.Error):
         raw = b""
     packed, check = raw[: _POSITION.size], raw[_POSITION.size :]
-    if len(packed) != _POSITION.size or check != _CHECK.pack(binascii.crc_hqx(packed, 0)):
-        raise BadRequest(f'"{name}" is not a token of this feed; send one back exactly as an answer gave it')
-    return Position(*_POSITION.unpack(packed))
+    if len(packed) == _POSITION.size and check == _CHECK.pack(binascii.crc_hqx(packed, 0)):
+        position = Position(*_POSITION.unpack(packed))
+        if position.position <= _MOST:
+            return position
+    raise BadRequest(f'"{name}" is not a token of this feed; send one back exactly as an answer gave it')
+
+
+_MOST = 2**63 - 1
+"""What the database's integers hold."""

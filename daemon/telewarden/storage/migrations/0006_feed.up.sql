@@ -129,7 +129,8 @@ begin
 end $$;
 
 -- The position after which everything comes that was accepted at or after a time, as far as it is kept. Times grow with
--- positions. Plan: of each channel the last post before it, by messages_analytics; then what happened until the next post.
+-- positions, but for posts that were stored late (the database had refused them): these pass over nothing.
+-- Plan: of each channel the last post before it and the first ones after it, by messages_analytics; then what happened between.
 create function telegram_gateway.feed_position_at(moment timestamptz)
 returns table (epoch bigint, "position" bigint) language plpgsql stable as $$
 #variable_conflict use_column
@@ -137,6 +138,16 @@ declare
     low record;
     high record;
 begin
+    select next.epoch, next.position into high
+    from telegram_gateway.feed_channels() known
+    cross join lateral (
+        select m.channel_id, m.message_id from telegram_gateway.messages m
+        where m.channel_id = known.channel_id and m.created_at >= moment
+        -- Several, of which one was stored in time.
+        order by m.created_at limit 100
+    ) after
+    join telegram_gateway.message_keys next on next.channel_id = after.channel_id and next.message_id = after.message_id
+    order by next.epoch, next.position limit 1;
     select every.epoch, every.position into low from (
         select f.epoch, f.position from telegram_gateway.feed_floor f
         union all
@@ -148,16 +159,9 @@ begin
             order by m.created_at desc limit 1
         ) last
         join telegram_gateway.message_keys k on k.channel_id = last.channel_id and k.message_id = last.message_id
+        where high.epoch is null or (k.epoch, k.position) < (high.epoch, high.position)
     ) every
     order by every.epoch desc, every.position desc limit 1;
-    select next.epoch, next.position into high
-    from telegram_gateway.feed_channels() known
-    cross join lateral (
-        select k.epoch, k.position from telegram_gateway.message_keys k
-        where k.channel_id = known.channel_id and (k.epoch, k.position) > (low.epoch, low.position)
-        order by k.epoch, k.position limit 1
-    ) next
-    order by next.epoch, next.position limit 1;
     return query
     select every.epoch, every.position from (
         select low.epoch, low.position
@@ -421,16 +425,40 @@ begin
     return true;
 end $$;
 
+-- The floor moves to before the first post that is kept. Not to the last that is not: a post that was stored late (one that
+-- the database had refused) has an old time at a new position, and what came before it is kept.
+-- Plan: of each channel the entries of message_keys_feed after the old floor until one that is kept, and the last before it.
 create function telegram_gateway.move_feed_floor(older_than timestamptz) returns void language plpgsql
     security definer set search_path = telegram_gateway, pg_temp as $$
 declare
+    most constant bigint := 9223372036854775807;
+    present record;
+    kept record;
     reached record;
 begin
-    select k.epoch, k.position into reached from telegram_gateway.message_keys k
-    where k.created_at < older_than order by k.epoch desc, k.position desc limit 1;
-    if not found then
-        return;
-    end if;
+    select f.epoch, f.position into present from telegram_gateway.feed_floor f for update;
+    select next.epoch, next.position into kept
+    from telegram_gateway.feed_channels() known
+    cross join lateral (
+        select k.epoch, k.position from telegram_gateway.message_keys k
+        where k.channel_id = known.channel_id and (k.epoch, k.position) > (present.epoch, present.position)
+            and k.created_at >= older_than
+        order by k.epoch, k.position limit 1
+    ) next
+    order by next.epoch, next.position limit 1;
+    select every.epoch, every.position into reached from (
+        select present.epoch, present.position
+        union all
+        select last.epoch, last.position
+        from telegram_gateway.feed_channels() known
+        cross join lateral (
+            select k.epoch, k.position from telegram_gateway.message_keys k
+            where k.channel_id = known.channel_id and (k.epoch, k.position) > (present.epoch, present.position)
+                and (k.epoch, k.position) < (coalesce(kept.epoch, most), coalesce(kept.position, most))
+            order by k.epoch desc, k.position desc limit 1
+        ) last
+    ) every
+    order by every.epoch desc, every.position desc limit 1;
     update telegram_gateway.feed_floor f set epoch = reached.epoch, position = reached.position
     where (f.epoch, f.position) < (reached.epoch, reached.position);
     delete from telegram_gateway.message_changes c
