@@ -11,7 +11,8 @@ MOST_EVENTS = 1_000
 LONGEST_WAIT_S = 60.0
 
 Channel = Annotated[
-    str, msgspec.Meta(pattern=r"^-?[0-9]{1,19}$", description="A channel's id.", examples=["-1001649127710"])
+    str,
+    msgspec.Meta(pattern=r"^-?[1-9][0-9]{0,17}$", description="A channel's id.", examples=["-1001649127710"]),
 ]
 Token = Annotated[
     str, msgspec.Meta(description="A place in the feed; opaque.", examples=["AAAAAQAAAAAAAAAqzXc"])
