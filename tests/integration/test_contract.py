@@ -163,6 +163,7 @@ async def test_unprocessed(gateway: Gateway, side: Side, channel: int) -> None:
 
     one, two, _ = await side.polled(channel)
     await side.acknowledged(one["messageId"], channel=str(channel))
+    await until(lambda: rows_where(gateway, channel, "true"), 3)
     await side.data("DELETE", f"/api/messages/{two['id']}")
     assert [m["text"] for m in await side.polled(channel)] == ["three"]
     await until(lambda: rows_where(gateway, channel, "status <> 'received'"), 2)

@@ -252,7 +252,7 @@ READS: dict[str, Callable[..., list[Row]]] = {
     statement("states"): _states,
     statement("acknowledged"): _acknowledged,
     "select 1 from telegram_gateway.message_keys limit 1": lambda store: [Row(one=1)],
-    "insert into telegram_gateway.epochs default values returning epoch": lambda store: [Row(epoch=1)],
+    statement("new_epoch"): lambda store: [Row(epoch=1)],
 }
 """Statements that answer, by their text."""
 

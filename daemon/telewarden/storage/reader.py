@@ -222,6 +222,9 @@ class Reader:
         # A message that only the overlay mentions may be stored with another status, or be acknowledged already.
         states |= await self._database.by_keys(elsewhere) if elsewhere else {}
         done = await self._database.done([key for key in elsewhere if key not in states])
+        if done:
+            # Stored only now: of other statuses than those that wait, it belongs into the answer all the same.
+            states |= await self._database.by_keys(list(done))
         merged = overlay(states, records, done)
         return _page(merged.values(), query, Source.DATABASE)
 
