@@ -1,14 +1,14 @@
 """The routes that change one message: delete it, have it processed once more."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from quart import Response, request
 
+from telewarden_http.answering import in_time
 from telewarden_http.errors import MessageNotFound
 from telewarden_http.parameters import parse_deletion, parse_message_id, parse_reprocess
-from telewarden_http.protocols import MessageChanger, MessageReader, Unavailable
+from telewarden_http.protocols import MessageChanger, MessageReader
 from telewarden_http.responses import json_response, may_read_message
 from telewarden_http.routing import principal
 
@@ -33,11 +33,14 @@ class ChangeRoutes:
         return await self._changed(wanted, lambda: self._changer.reprocess(wanted, requested_by))
 
     async def _changed(self, message_id: UUID, change: Callable[[], Awaitable[bytes | None]]) -> Response:
-        try:
-            async with asyncio.timeout(self._answer_timeout_s):
-                body = await change() if await self._exists(message_id) else None
-        except TimeoutError:
-            raise Unavailable("The change was not made in time; it is not known whether it will be") from None
+        async def made() -> bytes | None:
+            return await change() if await self._exists(message_id) else None
+
+        body = await in_time(
+            made(),
+            self._answer_timeout_s,
+            "The change was not made in time; it is not known whether it will be",
+        )
         if body is None:
             raise MessageNotFound(f"There is no message with the id {message_id}")
         return json_response(b'{"success":true,"data":' + body + b"}")

@@ -1,6 +1,5 @@
 """The routes of the old contract that list, create, change and remove channels."""
 
-import asyncio
 import re
 from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
@@ -8,6 +7,7 @@ from typing import Final, TypeVar
 from msgspec import UnsetType
 from quart import Response, request
 
+from telewarden_http.answering import in_time
 from telewarden_http.auth import Scope
 from telewarden_http.contract_shapes import (
     ChannelAnswer,
@@ -19,7 +19,6 @@ from telewarden_http.contract_shapes import (
 from telewarden_http.errors import ApiError
 from telewarden_http.gateway_protocols import ChannelEntry, ChannelKeeper
 from telewarden_http.parameters import parse_channel_change, parse_new_channel
-from telewarden_http.protocols import Unavailable
 from telewarden_http.responses import json_response, success
 from telewarden_http.routing import Operation, Route, principal
 from telewarden_http.wire import iso_ms
@@ -135,13 +134,11 @@ class ChannelRoutes:
         return row_id
 
     async def _in_time(self, answer: Awaitable[_T]) -> _T:
-        try:
-            async with asyncio.timeout(self._answer_timeout_s):
-                return await answer
-        except TimeoutError:
-            raise Unavailable(
-                "The database did not answer in time; look at the channels before you try again"
-            ) from None
+        return await in_time(
+            answer,
+            self._answer_timeout_s,
+            "The database did not answer in time; look at the channels before you try again",
+        )
 
 
 def shown(entry: ChannelEntry) -> dict[str, object]:

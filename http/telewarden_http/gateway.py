@@ -1,6 +1,5 @@
 """The routes of the old contract that show the gateway at a glance."""
 
-import asyncio
 from collections.abc import Awaitable, Sequence
 from time import time_ns
 from typing import Final, TypeVar
@@ -9,6 +8,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from quart import Response, request
 
+from telewarden_http.answering import in_time
 from telewarden_http.auth import Scope
 from telewarden_http.contract_shapes import (
     AuthStatus,
@@ -213,8 +213,4 @@ class GatewayRoutes:
         return {"total": sum(by_status.values()), "byStatus": by_status, "totalIsExact": totals.is_exact}
 
     async def _in_time(self, answer: Awaitable[_T]) -> _T:
-        try:
-            async with asyncio.timeout(self._answer_timeout_s):
-                return await answer
-        except TimeoutError:
-            raise Unavailable("It was not known in time; try again") from None
+        return await in_time(answer, self._answer_timeout_s, "It was not known in time; try again")

@@ -1,12 +1,12 @@
 """The routes that consumers live on: poll, acknowledge, look at one message."""
 
-import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TypeVar
 
 from quart import Response, request
 
+from telewarden_http.answering import in_time
 from telewarden_http.auth import Principal
 from telewarden_http.errors import MessageNotFound, QueryNotTaken
 from telewarden_http.joining import Joined
@@ -25,7 +25,6 @@ from telewarden_http.protocols import (
     MessageReader,
     Page,
     Source,
-    Unavailable,
     UnknownChannel,
 )
 from telewarden_http.responses import encode, json_response, may_read_message, success, success_list
@@ -162,8 +161,4 @@ class MessageRoutes:
         return json_response(b'{"success":true,"data":' + body + b"}")
 
     async def _in_time(self, answer: Awaitable[_T]) -> _T:
-        try:
-            async with asyncio.timeout(self._answer_timeout_s):
-                return await answer
-        except TimeoutError:
-            raise Unavailable("The stores did not answer in time; try again") from None
+        return await in_time(answer, self._answer_timeout_s, "The stores did not answer in time; try again")

@@ -1,14 +1,13 @@
 """The administrator's routes about consumers."""
 
-import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 import msgspec
 from quart import Response
 
+from telewarden_http.answering import in_time
 from telewarden_http.auth import Scope
-from telewarden_http.protocols import Unavailable
 from telewarden_http.responses import json_response
 from telewarden_http.routing import Operation, Route
 from telewarden_http.v1.administration import no_content
@@ -80,8 +79,4 @@ class ConsumerAdminRoutes:
         return no_content()
 
     async def _in_time(self, answer: Awaitable[_T]) -> _T:
-        try:
-            async with asyncio.timeout(self._answer_timeout_s):
-                return await answer
-        except TimeoutError:
-            raise Unavailable("The database did not answer in time; try again") from None
+        return await in_time(answer, self._answer_timeout_s, "The database did not answer in time; try again")

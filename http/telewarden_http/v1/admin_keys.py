@@ -1,6 +1,5 @@
 """The administrator's routes about keys."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
@@ -8,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from quart import Response
 
+from telewarden_http.answering import in_time
 from telewarden_http.auth import Scope
 from telewarden_http.errors import BadRequest
-from telewarden_http.protocols import Unavailable
 from telewarden_http.responses import json_response
 from telewarden_http.routing import Operation, Route
 from telewarden_http.v1.administration_protocols import Conflict, NotThere
@@ -207,12 +206,11 @@ class KeyAdminRoutes:
 
     async def _in_time(self, answer: Awaitable[_T]) -> _T:
         try:
-            async with asyncio.timeout(self._answer_timeout_s):
-                return await answer
-        except TimeoutError:
-            raise Unavailable(
-                "The database did not answer in time; look at the keys before you try again"
-            ) from None
+            return await in_time(
+                answer,
+                self._answer_timeout_s,
+                "The database did not answer in time; look at the keys before you try again",
+            )
         except KeyRefused as error:
             raise Conflict(str(error)) from error
 

@@ -1,12 +1,12 @@
 """The administrator's routes: workers, channels, cache, journal, and events that the database refused."""
 
-import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Annotated, TypeVar, cast
 
 import msgspec
 from quart import Response
 
+from telewarden_http.answering import in_time
 from telewarden_http.auth import Scope
 from telewarden_http.responses import json_response
 from telewarden_http.routing import Operation, Route
@@ -265,13 +265,12 @@ class AdministrationRoutes:
         return _json(Dropped(dropped=await self._in_time(self._stores.drop(wanted.ids))))
 
     async def _in_time(self, answer: Awaitable[_T]) -> _T:
-        try:
-            async with asyncio.timeout(self._answer_timeout_s):
-                return await answer
-        except TimeoutError:
-            raise NotInTime(
-                f"It was not done within {self._answer_timeout_s:g} s; look how things are before you try again"
-            ) from None
+        return await in_time(
+            answer,
+            self._answer_timeout_s,
+            f"It was not done within {self._answer_timeout_s:g} s; look how things are before you try again",
+            NotInTime,
+        )
 
 
 def no_content() -> Response:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from quart import Response, current_app, request
 
+from telewarden_http.answering import in_time
 from telewarden_http.auth import Principal, Scope
 from telewarden_http.boundary import STREAMS, WAITED
 from telewarden_http.errors import BadRequest
@@ -248,11 +249,7 @@ class FeedRoutes:
                 page = FeedPage((), before, False, page.source)
 
     async def _in_time(self, answer: Awaitable[_T]) -> _T:
-        try:
-            async with asyncio.timeout(self._answer_timeout_s):
-                return await answer
-        except TimeoutError:
-            raise Unavailable("The stores did not answer in time; try again") from None
+        return await in_time(answer, self._answer_timeout_s, "The stores did not answer in time; try again")
 
 
 async def _counted(
