@@ -42,6 +42,7 @@ class FakeFeed:
         self.floor = BEGINNING
         self.error: Exception | None = None
         self.waiting = 0
+        self.refused = 0
         self.news = anyio.Event()
 
     def add(self, channel: int = NEWS, kind: str = "posted") -> str:
@@ -67,6 +68,7 @@ class FakeFeed:
 
     async def page(self, after: Position | None, query: FeedQuery) -> FeedPage:
         if self.error is not None:
+            self.refused += 1
             raise self.error
         if after is not None and after < self.floor:
             raise CursorExpired(self.floor)
@@ -336,7 +338,10 @@ async def test_a_stream_lives_through_an_outage_and_tells_when_its_place_is_gone
         assert beat == {"": "", "id": token}, "a comment, and the place"
         feed.error = Unavailable("the database is down")
         feed.wake()
-        await anyio.sleep(0.1)
+        with anyio.fail_after(5):
+            while feed.refused < 2:  # asked again during the outage
+                feed.wake()
+                await anyio.sleep(0.005)
         feed.error = None
         feed.add()
         while "data" not in (event := await _next(lines)):
