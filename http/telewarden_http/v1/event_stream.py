@@ -1,23 +1,19 @@
-"""Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+"""The feed's events as server-sent events; see `telewarden_http.sse`."""
 
 from collections.abc import Iterable
 
+from telewarden_http.sse import KEEP_ALIVE_S, MEDIA_TYPE, frame, retry
 from telewarden_http.v1.feed_protocols import FeedEvent
 from telewarden_http.v1.token import Position, encode
 
-MEDIA_TYPE = "text/event-stream"
-HEARTBEAT_S = 15.0
-RETRY = b"retry: 2000\n\n"
+HEARTBEAT_S = KEEP_ALIVE_S
+RETRY = retry(2000)
 """How long a client waits before it comes back, in milliseconds."""
 
 
 def frames(events: Iterable[FeedEvent]) -> bytes:
     """Events as a client's EventSource takes them: their ids come back as Last-Event-ID."""
-    return b"".join(
-        b"id: %s\nevent: %s\ndata: %s\n\n"
-        % (encode(event.position).encode(), event.kind.encode(), event.body)
-        for event in events
-    )
+    return b"".join(frame(event.body, event=event.kind, id_=encode(event.position)) for event in events)
 
 
 def heartbeat(reached: Position) -> bytes:
@@ -27,7 +23,7 @@ def heartbeat(reached: Position) -> bytes:
 
 def gone(problem: bytes) -> bytes:
     """The last thing that a client is told whose place is not kept any more."""
-    return b"event: gone\ndata: %s\n\n" % problem
+    return frame(problem, event="gone")
 
 
 def accepts(accept: str) -> bool:

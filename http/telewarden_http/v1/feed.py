@@ -7,9 +7,10 @@ from typing import Any, TypeVar, cast
 
 from quart import Response, current_app, request
 
+from telewarden_http import sse
 from telewarden_http.answering import in_time
 from telewarden_http.auth import Principal, Scope
-from telewarden_http.boundary import STREAMS, WAITED
+from telewarden_http.boundary import WAITED
 from telewarden_http.errors import BadRequest
 from telewarden_http.parameters import parse_channels
 from telewarden_http.protocols import Unavailable, UnknownChannel
@@ -197,18 +198,7 @@ class FeedRoutes:
             self._stream(first, query, stopping_of(current_app), request.path, key_check()),
             polls.counted(who),
         )
-        cast(dict[str, Any], request.scope)[STREAMS] = True
-        response = Response(
-            stream,
-            headers={
-                "Content-Type": f"{event_stream.MEDIA_TYPE}; charset=utf-8",
-                "Cache-Control": "no-store",
-                "X-Accel-Buffering": "no",
-            },
-        )
-        # Quart's own time-out is for an answer as a whole; who reads too slowly is cut off by the server.
-        response.timeout = None
-        return response
+        return sse.event_stream(stream)
 
     async def _stream(
         self,
